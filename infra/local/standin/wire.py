@@ -1,0 +1,193 @@
+"""What every service of the stand-in shares: calls, answers, the journal, latency and faults, issued secrets."""
+
+import asyncio
+import json
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+from infra.local.standin.storage import Storage
+
+type ServiceName = Literal[
+    "entra", "managed_identity", "key_vault", "resource_manager", "graph", "cosmos", "service_bus"
+]
+SERVICES: tuple[ServiceName, ...] = (
+    "entra", "managed_identity", "key_vault", "resource_manager", "graph", "cosmos", "service_bus",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to one service. The service's `route` names operation and target, its handler the principal."""
+
+    method: str
+    host: str  # lower case, without port
+    path: str  # raw, percent-encoded, without query
+    query: Mapping[str, str]
+    headers: Mapping[str, str]  # case-insensitive
+    body: bytes
+    operation: str = "unknown"
+    target: str = ""
+    principal: str = "anonymous"
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ValueError when it is none."""
+        return json.loads(self.body or b"null")
+
+    @property
+    def correlation_id(self) -> str:
+        """The caller's correlation id, whichever of Azure's headers carries it; empty without one."""
+        for name in ("x-ms-correlation-request-id", "x-ms-client-request-id", "client-request-id"):
+            if value := self.headers.get(name):
+                return value
+        return ""
+
+
+@dataclass(slots=True)
+class Answer:
+    """An HTTP answer. A `body` of dict or list is sent as JSON."""
+
+    status: int
+    body: Any = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+type Handler = Callable[[], Awaitable[Answer]]
+
+
+class HttpService(Protocol):
+    """A service that speaks HTTP."""
+
+    name: ServiceName
+
+    def route(self, call: Call) -> Handler | None:
+        """Set `call.operation` and `call.target` and give the handler; None for what is not implemented (501)."""
+        ...
+
+    def error(self, status: int, retry_after: float | None) -> Answer:
+        """The service's own error answer for `status`, for injected faults and 501."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class Entry:
+    """One line of the journal: who did what to which target, and how it was answered."""
+
+    seq: int
+    time: str
+    service: ServiceName
+    operation: str
+    principal: str
+    target: str
+    status: int
+    correlation_id: str
+
+
+class Journal:
+    """Every request that reached a service, newest last; the oldest are dropped beyond `capacity`."""
+
+    def __init__(self, capacity: int = 200_000) -> None:
+        self._entries: deque[Entry] = deque(maxlen=capacity)
+        self._next = 1
+
+    def record(
+        self, service: ServiceName, operation: str, principal: str, target: str, status: int, correlation_id: str = ""
+    ) -> None:
+        """Append one entry, stamped with the current time."""
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._entries.append(
+            Entry(self._next, moment, service, operation, principal, target, status, correlation_id)
+        )
+        self._next += 1
+
+    def since(self, seq: int) -> tuple[list[Entry], int]:
+        """Entries with a number of at least `seq`, and the number that the next entry will have."""
+        first = self._entries[0].seq if self._entries else self._next
+        start = max(0, seq - first)
+        return [self._entries[i] for i in range(start, len(self._entries))], self._next
+
+
+@dataclass(slots=True)
+class FaultRule:
+    """One injected fault. A rule without `operation`, `target` matches all; `target` matches as a substring.
+
+    `status` answers with the service's error of that status instead of carrying the call out; `drop` closes the
+    connection, True or "request" before the call is carried out, "answer" after; `times` ends the rule.
+    """
+
+    service: ServiceName
+    operation: str | None = None
+    target: str | None = None
+    status: int | None = None
+    retry_after: float | None = None
+    delay_ms: float | None = None
+    drop: bool | Literal["request", "answer"] = False
+    times: int | None = None
+    probability: float = 1.0
+
+
+class Weather:
+    """Latency and faults that are in force."""
+
+    def __init__(self) -> None:
+        self.latency_ms: dict[ServiceName, float] = {}
+        self.rules: list[FaultRule] = []
+        self._random = random.Random()  # noqa: S311 - chance of a fault, nothing secret
+
+    def strike(self, service: ServiceName, operation: str, target: str) -> FaultRule | None:
+        """The first rule that applies to this call now, counted as used."""
+        for rule in self.rules:
+            if rule.service != service or rule.operation not in (None, operation):
+                continue
+            if rule.target is not None and rule.target not in target:
+                continue
+            if rule.times is not None and rule.times <= 0:
+                continue
+            if self._random.random() >= rule.probability:
+                continue
+            if rule.times is not None:
+                rule.times -= 1
+            return rule
+        return None
+
+    async def delay(self, service: ServiceName, rule: FaultRule | None = None) -> None:
+        """Wait for the service's latency and the rule's."""
+        milliseconds = self.latency_ms.get(service, 0.0) + ((rule.delay_ms or 0.0) if rule else 0.0)
+        if milliseconds > 0:
+            await asyncio.sleep(milliseconds / 1000)
+
+
+class IssuedSecrets:
+    """Every secret value that the stand-in has ever given out, for leak scans."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._values: dict[str, str] = dict(storage.load("issued_secrets"))
+
+    def add(self, kind: str, value: str) -> None:
+        """Note `value`; `kind` such as `account_key`, `daemon_secret`, `private_key`, `access_token`."""
+        if value not in self._values:
+            self._values[value] = kind
+            self._storage.put("issued_secrets", value, kind)
+
+    def all(self) -> list[dict[str, str]]:
+        """`[{kind, value}]`."""
+        return [{"kind": kind, "value": value} for value, kind in self._values.items()]
+
+
+@dataclass(slots=True)
+class World:
+    """What the services of one stand-in share."""
+
+    storage: Storage
+    journal: Journal = field(default_factory=Journal)
+    weather: Weather = field(default_factory=Weather)
+    now: Callable[[], float] = time.time  # seconds since the epoch
+    secrets: IssuedSecrets = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.secrets = IssuedSecrets(self.storage)
