@@ -1,0 +1,256 @@
+"""Azure role-based access control: role definitions, role assignments, deny assignments, and the decision.
+
+Sources: learn.microsoft.com/azure/role-based-access-control/overview (how access is determined),
+.../role-definitions (wildcards, NotActions), .../deny-assignments, .../built-in-roles (ids and actions).
+"""
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Literal
+
+from infra.local.standin.wire import World
+
+
+@dataclass(slots=True, frozen=True)
+class RoleDefinition:
+    """What a role allows. `directory_id` is None for built-in roles, which every directory has."""
+
+    id: str  # GUID
+    name: str
+    directory_id: str | None = None
+    actions: Sequence[str] = ()
+    not_actions: Sequence[str] = ()
+    data_actions: Sequence[str] = ()
+    not_data_actions: Sequence[str] = ()
+    assignable_scopes: Sequence[str] = ("/",)
+
+    def allows(self, action: str, *, data: bool = False) -> bool:
+        """Whether the role allows `action`, a data action if `data`."""
+        granted, excluded = (self.data_actions, self.not_data_actions) if data else (self.actions, self.not_actions)
+        return _matches(granted, action) and not _matches(excluded, action)
+
+
+@dataclass(slots=True, frozen=True)
+class RoleAssignment:
+    """A role given to a principal (object id) at a scope."""
+
+    id: str  # GUID
+    scope: str
+    role_id: str  # GUID of the definition
+    principal_id: str
+
+
+@dataclass(slots=True, frozen=True)
+class DenyAssignment:
+    """What everybody except the excluded principals is denied at a scope, whatever their roles."""
+
+    id: str  # GUID
+    name: str
+    scope: str
+    actions: Sequence[str]
+    not_actions: Sequence[str]
+    excluded: Sequence[str]  # object ids of principals and groups
+
+
+@dataclass(slots=True, frozen=True)
+class Decision:
+    """Whether an action is allowed; `denied_by` is set when a role would allow it but a deny assignment stands."""
+
+    outcome: Literal["allowed", "no_role", "denied"]
+    denied_by: DenyAssignment | None = None
+
+
+COSMOS_DB_OPERATOR = "230815da-be43-4aae-9cb4-875f7bd000aa"
+COSMOS_DB_ACCOUNT_READER = "fbdf93bf-df7d-467e-a4d2-9458aa1360c8"
+DOCUMENTDB_ACCOUNT_CONTRIBUTOR = "5bd9cd88-fe45-4216-938b-f97437e15450"
+KEY_VAULT_SECRETS_OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
+APP_CONFIGURATION_DATA_READER = "516239f1-63e1-4d78-a4de-a74fb236a071"
+READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
+USER_ACCESS_ADMINISTRATOR = "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9"
+
+BUILT_IN = (
+    RoleDefinition(READER, "Reader", actions=("*/read",)),
+    RoleDefinition(
+        USER_ACCESS_ADMINISTRATOR,
+        "User Access Administrator",
+        actions=("*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"),
+    ),
+    RoleDefinition(
+        COSMOS_DB_OPERATOR,
+        "Cosmos DB Operator",
+        actions=(
+            "Microsoft.DocumentDb/databaseAccounts/*",
+            "Microsoft.Insights/alertRules/*",
+            "Microsoft.Authorization/*/read",
+            "Microsoft.ResourceHealth/availabilityStatuses/read",
+            "Microsoft.Resources/deployments/*",
+            "Microsoft.Resources/subscriptions/resourceGroups/read",
+            "Microsoft.Support/*",
+            "Microsoft.Network/virtualNetworks/subnets/joinViaServiceEndpoint/action",
+        ),
+        not_actions=(
+            "Microsoft.DocumentDB/databaseAccounts/dataTransferJobs/*",
+            "Microsoft.DocumentDB/databaseAccounts/readonlyKeys/*",
+            "Microsoft.DocumentDB/databaseAccounts/regenerateKey/*",
+            "Microsoft.DocumentDB/databaseAccounts/listKeys/*",
+            "Microsoft.DocumentDB/databaseAccounts/listConnectionStrings/*",
+            "Microsoft.DocumentDB/databaseAccounts/sqlRoleDefinitions/write",
+            "Microsoft.DocumentDB/databaseAccounts/sqlRoleDefinitions/delete",
+            "Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments/write",
+            "Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments/delete",
+        ),
+    ),
+    RoleDefinition(
+        COSMOS_DB_ACCOUNT_READER,
+        "Cosmos DB Account Reader Role",
+        actions=(
+            "Microsoft.Authorization/*/read",
+            "Microsoft.DocumentDB/*/read",
+            "Microsoft.DocumentDB/databaseAccounts/readonlykeys/action",
+            "Microsoft.Insights/MetricDefinitions/read",
+            "Microsoft.Insights/Metrics/read",
+            "Microsoft.Resources/subscriptions/resourceGroups/read",
+            "Microsoft.Support/*",
+        ),
+    ),
+    RoleDefinition(
+        DOCUMENTDB_ACCOUNT_CONTRIBUTOR,
+        "DocumentDB Account Contributor",
+        actions=(
+            "Microsoft.Authorization/*/read",
+            "Microsoft.DocumentDb/databaseAccounts/*",
+            "Microsoft.Insights/alertRules/*",
+            "Microsoft.ResourceHealth/availabilityStatuses/read",
+            "Microsoft.Resources/deployments/*",
+            "Microsoft.Resources/subscriptions/resourceGroups/read",
+            "Microsoft.Support/*",
+            "Microsoft.Network/virtualNetworks/subnets/joinViaServiceEndpoint/action",
+        ),
+    ),
+    RoleDefinition(
+        KEY_VAULT_SECRETS_OFFICER,
+        "Key Vault Secrets Officer",
+        actions=(
+            "Microsoft.Authorization/*/read",
+            "Microsoft.Insights/alertRules/*",
+            "Microsoft.Resources/deployments/*",
+            "Microsoft.Resources/subscriptions/resourceGroups/read",
+            "Microsoft.Support/*",
+            "Microsoft.KeyVault/checkNameAvailability/read",
+            "Microsoft.KeyVault/deletedVaults/read",
+            "Microsoft.KeyVault/locations/*/read",
+            "Microsoft.KeyVault/vaults/*/read",
+            "Microsoft.KeyVault/operations/read",
+        ),
+        data_actions=("Microsoft.KeyVault/vaults/secrets/*",),
+    ),
+    # The named role of the daemons' group: data actions of another service only, so in a group of resources that
+    # holds nothing but a Cosmos DB account it allows nothing at all, not even to read.
+    RoleDefinition(
+        APP_CONFIGURATION_DATA_READER,
+        "App Configuration Data Reader",
+        data_actions=("Microsoft.AppConfiguration/configurationStores/*/read",),
+    ),
+)
+
+
+class Authorization:
+    """Role definitions, role assignments and deny assignments of all directories, written through to storage."""
+
+    def __init__(self, world: World) -> None:
+        self._storage = world.storage
+        load = world.storage.load
+        self._roles = {role.id: role for role in BUILT_IN}
+        self._roles |= {key: RoleDefinition(**json.loads(text)) for key, text in load("authorization/roles")}
+        self._assignments = {key: RoleAssignment(**json.loads(text)) for key, text in load("authorization/assignments")}
+        self._denials = {key: DenyAssignment(**json.loads(text)) for key, text in load("authorization/denials")}
+
+    def define(self, role: RoleDefinition) -> None:
+        """A custom role of one directory; again replaces it."""
+        self._roles[role.id] = role
+        self._storage.put("authorization/roles", role.id, json.dumps(asdict(role)))
+
+    def role(self, role_id: str, directory_id: str) -> RoleDefinition | None:
+        """The role of this GUID as `directory_id` sees it: built-in, or a custom one of its own."""
+        role = self._roles.get(role_id.lower())
+        return role if role and role.directory_id in (None, directory_id) else None
+
+    def assign(self, assignment: RoleAssignment) -> None:
+        """Give a role; the same id again replaces the assignment."""
+        self._assignments[assignment.id] = assignment
+        self._storage.put("authorization/assignments", assignment.id, json.dumps(asdict(assignment)))
+
+    def assignment(self, assignment_id: str) -> RoleAssignment | None:
+        """The role assignment of this GUID."""
+        return self._assignments.get(assignment_id.lower())
+
+    def same_assignment(self, wanted: RoleAssignment) -> RoleAssignment | None:
+        """The assignment of the same role to the same principal at the same scope, under whatever id."""
+        key = (wanted.scope.lower(), wanted.role_id, wanted.principal_id)
+        for one in self._assignments.values():
+            if (one.scope.lower(), one.role_id, one.principal_id) == key:
+                return one
+        return None
+
+    def unassign(self, assignment_id: str) -> None:
+        """Take a role away; no error when there is no such assignment."""
+        if self._assignments.pop(assignment_id, None):
+            self._storage.delete("authorization/assignments", assignment_id)
+
+    def deny(self, denial: DenyAssignment) -> None:
+        """Put a deny assignment in force."""
+        self._denials[denial.id] = denial
+        self._storage.put("authorization/denials", denial.id, json.dumps(asdict(denial)))
+
+    def remove_scope(self, scope: str) -> None:
+        """Remove every role and deny assignment at or below `scope`, and roles that are assignable only there."""
+        for assignment in [one for one in self._assignments.values() if covers(scope, one.scope)]:
+            self.unassign(assignment.id)
+        for denial in [one for one in self._denials.values() if covers(scope, one.scope)]:
+            del self._denials[denial.id]
+            self._storage.delete("authorization/denials", denial.id)
+        for role in [one for one in self._roles.values() if all(covers(scope, at) for at in one.assignable_scopes)]:
+            del self._roles[role.id]
+            self._storage.delete("authorization/roles", role.id)
+
+    def decide(self, principals: Collection[str], action: str, scope: str, *, data: bool = False) -> Decision:
+        """Whether somebody who is all of `principals` (own object id and those of groups) may do `action` at `scope`.
+
+        Deny assignments of managed applications concern the control plane only.
+        """
+        if not any(
+            one.principal_id in principals
+            and covers(one.scope, scope)
+            and self._roles[one.role_id].allows(action, data=data)
+            for one in self._assignments.values()
+        ):
+            return Decision("no_role")
+        for denial in self._denials.values():
+            if (
+                not data
+                and covers(denial.scope, scope)
+                and _matches(denial.actions, action)
+                and not _matches(denial.not_actions, action)
+                and not any(excluded in principals for excluded in denial.excluded)
+            ):
+                return Decision("denied", denial)
+        return Decision("allowed")
+
+
+def covers(scope: str, other: str) -> bool:
+    """Whether `scope` is `other` or above it. Scopes are compared by whole segments, without regard to case."""
+    upper, lower = scope.lower().rstrip("/"), other.lower()
+    return lower == upper or lower.startswith(upper + "/")
+
+
+def _matches(patterns: Sequence[str], action: str) -> bool:
+    return any(_pattern(pattern).fullmatch(action) for pattern in patterns)
+
+
+@lru_cache(maxsize=1024)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    """An action pattern: `*` stands for any characters, slashes included; case is ignored."""
+    return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.IGNORECASE)

@@ -1,0 +1,201 @@
+"""Entra ID's objects: directories, applications with their credentials, managed identities, security groups.
+
+State only; the token endpoint that works on it is `entra.py`.
+"""
+
+import hashlib
+import json
+import secrets
+import uuid
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from infra.local.standin.jwt import base64url
+from infra.local.standin.wire import World
+
+SECRET_LIFETIME = 365 * 86_400  # seconds
+
+
+@dataclass(slots=True, frozen=True)
+class ClientSecret:
+    """A client secret. As in Entra only its hash is kept, so it can't be read again."""
+
+    key_id: str
+    digest: str  # SHA-256 of the value, hex
+    expires: float  # seconds since the epoch
+
+
+@dataclass(slots=True, frozen=True)
+class ClientCertificate:
+    """A registered certificate (public part). Thumbprints are base64url without padding."""
+
+    key_id: str
+    pem: str
+    x5t: str
+    x5t_s256: str
+    expires: float  # seconds since the epoch
+
+
+@dataclass(slots=True)
+class Application:
+    """An application of one directory with its service principal there."""
+
+    client_id: str
+    directory_id: str
+    name: str
+    principal_id: str  # object id of the service principal
+    secrets: list[ClientSecret] = field(default_factory=list)
+    certificates: list[ClientCertificate] = field(default_factory=list)
+
+
+@dataclass(slots=True, frozen=True)
+class Identity:
+    """A user-assigned managed identity."""
+
+    name: str
+    directory_id: str
+    client_id: str
+    principal_id: str
+    resource_id: str
+
+
+@dataclass(slots=True)
+class Group:
+    """A security group; `members` are object ids."""
+
+    object_id: str
+    directory_id: str
+    name: str
+    members: list[str] = field(default_factory=list)
+
+
+class Directories:
+    """All directories and their objects, written through to storage."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        load = world.storage.load
+        self._names: dict[str, str] = dict(load("entra/directories"))  # id -> display name
+        self._applications = {key: _application(json.loads(text)) for key, text in load("entra/applications")}
+        self._identities = {key: Identity(**json.loads(text)) for key, text in load("entra/identities")}
+        self._groups = {key: Group(**json.loads(text)) for key, text in load("entra/groups")}
+
+    def create(self, directory_id: str, name: str) -> None:
+        """A directory; again only renames it."""
+        self._names[directory_id] = name
+        self._world.storage.put("entra/directories", directory_id, name)
+
+    def exists(self, directory_id: str) -> bool:
+        """Whether there is such a directory."""
+        return directory_id in self._names
+
+    def delete(self, directory_id: str) -> None:
+        """Remove a directory; no error when it is not there."""
+        self._names.pop(directory_id, None)
+        self._world.storage.delete("entra/directories", directory_id)
+
+    def create_application(self, directory_id: str, name: str, *, client_id: str | None = None) -> Application:
+        """An application without credentials, and its service principal."""
+        application = Application(client_id or str(uuid.uuid4()), directory_id, name, str(uuid.uuid4()))
+        self._applications[application.client_id] = application
+        self._save(application)
+        return application
+
+    def application(self, client_id: str) -> Application | None:
+        """The application of that client id."""
+        return self._applications.get(client_id)
+
+    def delete_application(self, client_id: str) -> None:
+        """Remove an application and its group memberships; no error when it is not there."""
+        if application := self._applications.pop(client_id, None):
+            self._world.storage.delete("entra/applications", client_id)
+            for group in self._groups.values():
+                if application.principal_id in group.members:
+                    group.members.remove(application.principal_id)
+                    self._save_group(group)
+
+    def add_secret(self, client_id: str, *, expires: float | None = None) -> tuple[str, str]:
+        """A new client secret beside those that exist: (key id, value). `expires` is in seconds since the epoch."""
+        application = self._applications[client_id]
+        value = secrets.token_urlsafe(30)[:40]
+        secret = ClientSecret(str(uuid.uuid4()), _digest(value), expires or self._world.now() + SECRET_LIFETIME)
+        application.secrets.append(secret)
+        self._world.secrets.add("daemon_secret", value)
+        self._save(application)
+        return secret.key_id, value
+
+    def add_certificate(self, client_id: str, certificate: x509.Certificate) -> str:
+        """Register a certificate beside those that exist and give its key id."""
+        application = self._applications[client_id]
+        entry = ClientCertificate(
+            str(uuid.uuid4()),
+            certificate.public_bytes(Encoding.PEM).decode(),
+            base64url(certificate.fingerprint(hashes.SHA1())),  # noqa: S303 - x5t is SHA-1 by RFC 7515
+            base64url(certificate.fingerprint(hashes.SHA256())),
+            certificate.not_valid_after_utc.timestamp(),
+        )
+        application.certificates.append(entry)
+        self._save(application)
+        return entry.key_id
+
+    def remove_credentials(self, client_id: str, *, keep: str) -> None:
+        """Remove every secret and certificate except the one with key id `keep`."""
+        application = self._applications[client_id]
+        application.secrets = [secret for secret in application.secrets if secret.key_id == keep]
+        application.certificates = [entry for entry in application.certificates if entry.key_id == keep]
+        self._save(application)
+
+    def create_identity(self, identity: Identity) -> None:
+        """A managed identity; again replaces it."""
+        self._identities[identity.client_id] = identity
+        self._world.storage.put("entra/identities", identity.client_id, json.dumps(asdict(identity)))
+
+    def identity(self, any_id: str) -> Identity | None:
+        """The managed identity with this client id, object id or resource id."""
+        wanted = any_id.lower()
+        for identity in self._identities.values():
+            if wanted in (identity.client_id, identity.principal_id, identity.resource_id.lower()):
+                return identity
+        return None
+
+    def create_group(self, group: Group) -> None:
+        """A security group; again replaces it."""
+        self._groups[group.object_id] = group
+        self._save_group(group)
+
+    def add_member(self, group_id: str, principal_id: str) -> None:
+        """Make a principal a member of the group; again is no error."""
+        group = self._groups[group_id]
+        if principal_id not in group.members:
+            group.members.append(principal_id)
+            self._save_group(group)
+
+    def groups_of(self, principal_id: str) -> list[str]:
+        """Object ids of the groups that the principal is a member of."""
+        return [group.object_id for group in self._groups.values() if principal_id in group.members]
+
+    def _save(self, application: Application) -> None:
+        self._world.storage.put("entra/applications", application.client_id, json.dumps(asdict(application)))
+
+    def _save_group(self, group: Group) -> None:
+        self._world.storage.put("entra/groups", group.object_id, json.dumps(asdict(group)))
+
+
+def matching_secret(application: Application, value: str) -> ClientSecret | None:
+    """The application's secret with this value, expired or not."""
+    digest = _digest(value)
+    return next((one for one in application.secrets if secrets.compare_digest(one.digest, digest)), None)
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
+
+
+def _application(stored: dict[str, Any]) -> Application:
+    stored["secrets"] = [ClientSecret(**secret) for secret in stored["secrets"]]
+    stored["certificates"] = [ClientCertificate(**entry) for entry in stored["certificates"]]
+    return Application(**stored)

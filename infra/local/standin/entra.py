@@ -1,0 +1,339 @@
+"""Entra ID's token endpoint for applications, its discovery documents and its refusals.
+
+Sources: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow (requests and answers),
+.../certificate-credentials (assertions), .../reference-error-codes (AADSTS codes).
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+import jwt
+from cryptography import x509
+
+from infra.local.standin.cosmos.accounts import Accounts
+from infra.local.standin.directories import Application, ClientCertificate, Directories, matching_secret
+from infra.local.standin.jwt import SKEW, TokenIssuer, v2_issuer
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World
+
+HOST = "login.microsoftonline.com"
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+SHARED_DIRECTORIES = frozenset({"common", "organizations"})
+RESOURCES = frozenset(
+    {
+        "https://management.azure.com",
+        "https://management.core.windows.net",
+        "https://vault.azure.net",
+        "https://graph.microsoft.com",
+        "https://cosmos.azure.com",
+    }
+)
+
+
+@dataclass
+class _Refused(Exception):  # noqa: N818 - reads better where it is raised
+    """An answer of the token endpoint that gives no token."""
+
+    code: int  # AADSTS number
+    error: str  # OAuth 2.0 error
+    text: str
+    status: Literal[400, 401] = 400
+
+
+class Entra:
+    """Implements `HttpService` for login.microsoftonline.com."""
+
+    name: ServiceName = "entra"
+
+    def __init__(self, world: World, directories: Directories, accounts: Accounts, tokens: TokenIssuer) -> None:
+        self._world = world
+        self._directories = directories
+        self._accounts = accounts
+        self._tokens = tokens
+        self._certificates: dict[str, Any] = {}  # PEM -> public key
+
+    def route(self, call: Call) -> Handler | None:
+        """Token endpoint, openid-configuration, keys and instance discovery."""
+        directory_id, _, rest = call.path.lstrip("/").partition("/")
+        directory_id = directory_id.lower()
+        call.target = directory_id
+        match call.method, rest:
+            case "POST", "oauth2/v2.0/token":
+                call.operation = "issue_token"
+                form = dict(parse_qsl(call.body.decode(errors="replace")))
+                call.target = f"{directory_id}/{form.get('client_id', '')}"
+                return lambda: self._token(call, directory_id, form)
+            case "GET", "v2.0/.well-known/openid-configuration":
+                call.operation = "openid_configuration"
+                return lambda: self._openid_configuration(call, directory_id)
+            case "GET", "discovery/v2.0/keys":
+                call.operation = "jwks"
+                return lambda: self._jwks(call, directory_id)
+            case "GET", "discovery/instance":
+                call.operation = "instance_discovery"
+                return self._instance_discovery
+            case _:
+                return None
+
+    def error(self, status: int, retry_after: float | None) -> Answer:
+        """Entra's error body for an injected fault or an unimplemented call."""
+        codes = {429: (90055, "temporarily_unavailable"), 501: (90036, "not_implemented")}
+        code, error = codes.get(status, (90033, "temporarily_unavailable" if status >= 500 else "invalid_request"))
+        answer = self._error_answer("", status, code, error, "A transient error has occurred. Please try again.")
+        if retry_after is not None:
+            answer.headers["Retry-After"] = f"{retry_after:g}"
+        return answer
+
+    def _error_answer(self, correlation_id: str, status: int, code: int, error: str, text: str) -> Answer:
+        moment = datetime.fromtimestamp(self._world.now(), UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        trace_id, correlation_id = str(uuid.uuid4()), correlation_id or str(uuid.uuid4())
+        body = {
+            "error": error,
+            "error_description": f"AADSTS{code}: {text} Trace ID: {trace_id} Correlation ID: {correlation_id} "
+            f"Timestamp: {moment}",
+            "error_codes": [code],
+            "timestamp": moment,
+            "trace_id": trace_id,
+            "correlation_id": correlation_id,
+            "error_uri": f"https://{HOST}/error?code={code}",
+        }
+        return Answer(status, body, {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"})
+
+    async def _token(self, call: Call, directory_id: str, form: Mapping[str, str]) -> Answer:
+        try:
+            if not self._directories.exists(directory_id):
+                raise _unknown_directory(directory_id)
+            application, acr = self._authenticate(directory_id, form)
+            call.principal = f"app:{application.client_id}"
+            resource = self._resource(directory_id, form)
+        except _Refused as refused:
+            return self._error_answer(call.correlation_id, refused.status, refused.code, refused.error, refused.text)
+        token, lifetime = self._tokens.app_token(
+            directory_id,
+            resource,
+            client_id=application.client_id,
+            object_id=application.principal_id,
+            acr=acr,
+        )
+        body = {"token_type": "Bearer", "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token}
+        return Answer(200, body, {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"})
+
+    def _authenticate(self, directory_id: str, form: Mapping[str, str]) -> tuple[Application, Literal["1", "2"]]:
+        """The application that the form proves to come from, and how it did: "1" by secret, "2" by certificate."""
+        if _required(form, "grant_type") != "client_credentials":
+            raise _Refused(70003, "unsupported_grant_type", f"The app requested an unsupported grant type "
+                                                            f"'{form['grant_type']}'.")  # fmt: skip
+        client_id = _required(form, "client_id")
+        application = self._directories.application(client_id)
+        if application is None or application.directory_id != directory_id:
+            raise _Refused(
+                700016,
+                "unauthorized_client",
+                f"Application with identifier '{client_id}' was not found in the directory '{directory_id}'. This can "
+                "happen if the application has not been installed by the administrator of the tenant or consented to "
+                "by any user in the tenant. You may have sent your authentication request to the wrong tenant.",
+            )
+        if "client_secret" in form:
+            self._check_secret(application, form["client_secret"])
+            return application, "1"
+        if "client_assertion" in form:
+            if form.get("client_assertion_type") != ASSERTION_TYPE:
+                raise _Refused(50027, "invalid_request", "The 'client_assertion_type' parameter is not supported.")
+            self._check_assertion(application, form["client_assertion"])
+            return application, "2"
+        raise _Refused(
+            7000218,
+            "invalid_client",
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+            401,
+        )
+
+    def _check_secret(self, application: Application, value: str) -> None:
+        secret = matching_secret(application, value)
+        if secret is None:
+            raise _Refused(
+                7000215,
+                "invalid_client",
+                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret "
+                f"value, not the client secret ID, for a secret added to app '{application.client_id}'.",
+                401,
+            )
+        if secret.expires <= self._world.now():
+            raise _Refused(
+                7000222,
+                "invalid_client",
+                f"The provided client secret keys for app '{application.client_id}' are expired. Visit the Azure "
+                "portal to create new keys for your app, or consider using certificate credentials for added security.",
+                401,
+            )
+
+    def _check_assertion(self, application: Application, assertion: str) -> None:
+        """A client assertion: RS256 named by `x5t` (MSAL) or PS256 named by `x5t#S256` (azure-identity's aio)."""
+        unchecked: Any = {"verify_aud": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
+        try:
+            header = jwt.get_unverified_header(assertion)
+            certificate = _named_certificate(application, header)
+            if certificate is None:
+                thumbprint = header.get("x5t#S256") or header.get("x5t")
+                raise _Refused(
+                    700027,
+                    "invalid_client",
+                    "The certificate with identifier used to sign the client assertion is not registered on "
+                    f"application. [Reason - The key was not found., Thumbprint of key used by client: '{thumbprint}', "
+                    "Please visit the Azure Portal or Microsoft Graph to see the registered keys of the application "
+                    f"'{application.client_id}'.]",
+                    401,
+                )
+            claims = jwt.decode(
+                assertion, self._public_key(certificate.pem), algorithms=["RS256", "PS256"], options=unchecked
+            )
+        except jwt.InvalidSignatureError:
+            raise _Refused(700027, "invalid_client", "Client assertion failed signature validation.", 401) from None
+        except jwt.InvalidTokenError:
+            raise _Refused(50027, "invalid_request", "JWT token is invalid or malformed.") from None
+        self._check_assertion_claims(application, certificate, claims)
+
+    def _check_assertion_claims(
+        self, application: Application, certificate: ClientCertificate, claims: Mapping[str, Any]
+    ) -> None:
+        if claims.get("sub") != application.client_id or claims.get("iss") != application.client_id:
+            raise _Refused(
+                700021,
+                "invalid_client",
+                "Client assertion application identifier doesn't match 'client_id' parameter.",
+                401,
+            )
+        base = f"https://{HOST}/{application.directory_id}"
+        if claims.get("aud") not in {f"{base}/oauth2/v2.0/token", f"{base}/v2.0"}:
+            raise _Refused(
+                700023,
+                "invalid_client",
+                "Client assertion audience claim does not match Realm issuer. Review the documentation at "
+                "https://docs.microsoft.com/azure/active-directory/develop/active-directory-certificate-credentials .",
+                401,
+            )
+        now = self._world.now()
+        start, end = claims.get("nbf", claims.get("iat", 0)), claims.get("exp")
+        if not isinstance(end, int | float) or not isinstance(start, int | float):
+            raise _Refused(50027, "invalid_request", "JWT token is invalid or malformed.")
+        if end + SKEW < now or start - SKEW > now:
+            raise _Refused(
+                700024,
+                "invalid_client",
+                f"Client assertion is not within its valid time range. Current time: {_iso(now)}, assertion valid "
+                f"from {_iso(start)}, expiry time of assertion {_iso(end)}.",
+                401,
+            )
+        if certificate.expires < now:
+            raise _Refused(
+                700027, "invalid_client", "The certificate used to sign the client assertion is expired.", 401
+            )
+
+    def _public_key(self, pem: str) -> Any:
+        if pem not in self._certificates:
+            self._certificates[pem] = x509.load_pem_x509_certificate(pem.encode()).public_key()
+        return self._certificates[pem]
+
+    def _resource(self, directory_id: str, form: Mapping[str, str]) -> str:
+        """The resource that the scope names; it becomes the token's audience as it was written."""
+        scopes = _required(form, "scope").split()
+        if len(scopes) != 1 or not scopes[0].endswith("/.default"):
+            raise _Refused(
+                1002012,
+                "invalid_scope",
+                f"The provided value for scope {' '.join(scopes)} is not valid. Client credential flows must have a "
+                "scope value with /.default suffixed to the resource identifier (application ID URI).",
+            )
+        resource = scopes[0].removesuffix("/.default")
+        if not self._known_resource(resource):
+            raise _Refused(
+                500011,
+                "invalid_resource",
+                f"The resource principal named {resource} was not found in the tenant named {directory_id}. This can "
+                "happen if the application has not been installed by the administrator of the tenant or consented to "
+                "by any user in the tenant. You might have sent your authentication request to the wrong tenant.",
+            )
+        return resource
+
+    def _known_resource(self, resource: str) -> bool:
+        resource = resource.rstrip("/")
+        account = resource.removeprefix("https://").removesuffix(".documents.azure.com")
+        return (
+            resource in RESOURCES
+            or (resource == f"https://{account}.documents.azure.com" and self._accounts.get(account) is not None)
+            or self._directories.application(resource.removeprefix("api://")) is not None
+        )
+
+    async def _openid_configuration(self, call: Call, directory_id: str) -> Answer:
+        """Discovery as v2.0 publishes it. Source: learn.microsoft.com/entra/identity-platform/v2-protocols-oidc."""
+        if directory_id not in SHARED_DIRECTORIES and not self._directories.exists(directory_id):
+            unknown = _unknown_directory(directory_id)
+            return self._error_answer(call.correlation_id, 400, unknown.code, "invalid_tenant", unknown.text)
+        base = f"https://{HOST}/{directory_id}"
+        issuer = v2_issuer("{tenantid}" if directory_id in SHARED_DIRECTORIES else directory_id)
+        body = {
+            "token_endpoint": f"{base}/oauth2/v2.0/token",
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+            "jwks_uri": f"{base}/discovery/v2.0/keys",
+            "response_modes_supported": ["query", "fragment", "form_post"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+            "scopes_supported": ["openid", "profile", "email", "offline_access"],
+            "issuer": issuer,
+            "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+            "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
+            "tenant_region_scope": None,
+            "cloud_instance_name": "microsoftonline.com",
+            "cloud_graph_host_name": "graph.windows.net",
+            "msgraph_host": "graph.microsoft.com",
+        }
+        return Answer(200, body, {"Cache-Control": "max-age=86400, private"})
+
+    async def _jwks(self, call: Call, directory_id: str) -> Answer:
+        if directory_id not in SHARED_DIRECTORIES and not self._directories.exists(directory_id):
+            unknown = _unknown_directory(directory_id)
+            return self._error_answer(call.correlation_id, 400, unknown.code, "invalid_tenant", unknown.text)
+        return Answer(200, self._tokens.jwks(directory_id), {"Cache-Control": "max-age=86400, private"})
+
+    async def _instance_discovery(self) -> Answer:
+        """MSAL asks once for the aliases of the authority's host (msal/application.py)."""
+        alias = {"preferred_network": HOST, "preferred_cache": "login.windows.net", "aliases": [HOST]}
+        body = {
+            "tenant_discovery_endpoint": f"https://{HOST}/common/v2.0/.well-known/openid-configuration",
+            "api-version": "1.1",
+            "metadata": [alias],
+        }
+        return Answer(200, body)
+
+
+def _required(form: Mapping[str, str], name: str) -> str:
+    if not form.get(name):
+        raise _Refused(900144, "invalid_request", f"The request body must contain the following parameter: '{name}'.")
+    return form[name]
+
+
+def _unknown_directory(directory_id: str) -> _Refused:
+    return _Refused(
+        90002,
+        "invalid_request",
+        f"Tenant '{directory_id}' not found. Check to make sure you have the correct tenant ID and are signing into "
+        "the correct cloud. Check with your subscription administrator, this may happen if there are no active "
+        "subscriptions for the tenant.",
+    )
+
+
+def _named_certificate(application: Application, header: Mapping[str, Any]) -> ClientCertificate | None:
+    """The registered certificate that the assertion's header names, by its SHA-256 or SHA-1 thumbprint."""
+    by_sha256, by_sha1 = str(header.get("x5t#S256", "")).rstrip("="), str(header.get("x5t", "")).rstrip("=")
+    for certificate in application.certificates:
+        if by_sha256 == certificate.x5t_s256 or (not by_sha256 and by_sha1 == certificate.x5t):
+            return certificate
+    return None
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")

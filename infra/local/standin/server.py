@@ -1,0 +1,132 @@
+"""The HTTP side of the stand-in: takes each request to its service through the journal, latency and faults."""
+
+import asyncio
+import json
+import ssl
+import sys
+import traceback
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from infra.local.standin.proxy import ConnectProxy
+from infra.local.standin.wire import Answer, Call, HttpService, ServiceName, World
+
+LOOPBACK = "127.0.0.1"
+IDENTITY_PATH = "/msi/token"  # as on Azure Functions, where IDENTITY_ENDPOINT is http://{address}/msi/token
+_LARGEST_BODY = 4 * 1024 * 1024  # bytes; Azure Cosmos DB and Resource Manager take no more
+_GONE = 0  # status in the journal of a request that got no answer
+
+
+class Dispatcher:
+    """Answers requests to Azure's host names. `services` maps a host name, or `*.suffix`, to its service."""
+
+    def __init__(self, world: World, services: Mapping[str, HttpService]) -> None:
+        self._world = world
+        self._services = services
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A request that came through the proxy."""
+        host = request.host.partition(":")[0].lower()
+        service = self._services.get(host) or self._services.get(f"*.{host.partition('.')[2]}")
+        if service is None:
+            return web.Response(status=421, text=f"The stand-in for Azure does not play {host}.")
+        return await self.carry_out(service, host, request)
+
+    async def carry_out(self, service: HttpService, host: str, request: web.BaseRequest) -> web.StreamResponse:
+        """One request to one service: routed, delayed, struck by a fault or handled, journalled, answered."""
+        path, _, _ = request.raw_path.partition("?")
+        call = Call(request.method, host, path, request.query, request.headers, await request.read())
+        handler = service.route(call)
+        rule = self._world.weather.strike(service.name, call.operation, call.target)
+        await self._world.weather.delay(service.name, rule)
+        if rule and rule.drop in (True, "request"):
+            return self._drop(service.name, call, request)
+        if rule and rule.status is not None:
+            answer = service.error(rule.status, rule.retry_after)
+        elif handler is None:
+            answer = service.error(501, None)
+        else:
+            try:
+                answer = await handler()
+            except Exception:  # noqa: BLE001 - a defect of one service must not end the connection's other requests
+                traceback.print_exc(file=sys.stderr)
+                answer = service.error(500, None)
+        if rule and rule.drop == "answer":
+            return self._drop(service.name, call, request)
+        self._record(service.name, call, answer.status)
+        return _response(answer, _trace_headers(service.name, call))
+
+    def _drop(self, service: ServiceName, call: Call, request: web.BaseRequest) -> web.StreamResponse:
+        self._record(service, call, _GONE)
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()  # can't be written any more
+
+    def _record(self, service: ServiceName, call: Call, status: int) -> None:
+        self._world.journal.record(service, call.operation, call.principal, call.target, status, call.correlation_id)
+
+
+def _trace_headers(service: ServiceName, call: Call) -> dict[str, str]:
+    """Ids by which Azure lets a caller follow a request; the caller's own come back in the header it used.
+
+    Sources: learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling (headers),
+    azure-core's RequestIdPolicy (x-ms-client-request-id), MSAL (client-request-id). Cosmos DB sets its own.
+    """
+    if service == "cosmos":
+        return {}
+    headers = {"x-ms-request-id": str(uuid.uuid4())}
+    if service == "resource_manager":
+        headers["x-ms-correlation-request-id"] = call.headers.get("x-ms-correlation-request-id", str(uuid.uuid4()))
+    for name in ("x-ms-client-request-id", "client-request-id"):
+        if value := call.headers.get(name):
+            headers[name] = value
+    return headers
+
+
+def _response(answer: Answer, headers: dict[str, str]) -> web.Response:
+    headers |= answer.headers
+    if isinstance(answer.body, bytes):
+        return web.Response(status=answer.status, body=answer.body, headers=headers)
+    if isinstance(answer.body, str):
+        return web.Response(status=answer.status, text=answer.body, headers=headers)
+    headers.setdefault("Content-Type", "application/json; charset=utf-8")
+    body = json.dumps(answer.body, separators=(",", ":")).encode()
+    return web.Response(status=answer.status, body=body, headers=headers)
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    """aiohttp's own request, but with Azure's limit to the body."""
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_LARGEST_BODY)
+
+
+class Listeners:
+    """The two loopback ports of the HTTP side: the CONNECT proxy, and the plain one for control and identity."""
+
+    def __init__(self, dispatcher: Dispatcher, context: ssl.SSLContext, plain: web.Application) -> None:
+        self._dispatcher = dispatcher
+        self._context = context
+        self._runner = web.AppRunner(plain, access_log=None)
+        self._azure: web.Server | None = None
+        self._proxy: asyncio.Server | None = None
+
+    async def start(self, control_port: int = 0, proxy_port: int = 0) -> tuple[int, int]:
+        """Listen, on free ports where 0 is given, and give both ports: (control, proxy)."""
+        azure = self._azure = web.Server(self._dispatcher.handle, request_factory=_request, access_log=None)
+        self._proxy = await asyncio.get_running_loop().create_server(
+            lambda: ConnectProxy(azure, self._context), LOOPBACK, proxy_port, backlog=1024
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, LOOPBACK, control_port).start()
+        return self._runner.addresses[0][1], self._proxy.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Close both ports and every connection."""
+        if self._proxy is not None:
+            self._proxy.close()
+        if self._azure is not None:
+            await self._azure.shutdown(0)
+        await self._runner.cleanup()
