@@ -174,6 +174,13 @@ class Directories:
             group.members.append(principal_id)
             self._save_group(group)
 
+    def has_principal(self, principal_id: str, directory_id: str) -> bool:
+        """Whether the directory has a service principal, managed identity or group of this object id."""
+        known = {(one.principal_id, one.directory_id) for one in self._applications.values()}
+        known |= {(one.principal_id, one.directory_id) for one in self._identities.values()}
+        known |= {(one.object_id, one.directory_id) for one in self._groups.values()}
+        return (principal_id, directory_id) in known
+
     def groups_of(self, principal_id: str) -> list[str]:
         """Object ids of the groups that the principal is a member of."""
         return [group.object_id for group in self._groups.values() if principal_id in group.members]

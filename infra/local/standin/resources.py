@@ -89,6 +89,11 @@ class Resources:
         scope = f"/subscriptions/{subscription_id}"
         return {one.publisher_directory_id for one in self._applications.values() if covers(scope, one.id)}
 
+    def granted(self, application_id: str) -> set[str]:
+        """Object ids of the principals in a managed application's authorizations; none when it is not there."""
+        application = self.application(application_id)
+        return {grant.principal_id for grant in application.authorizations} if application else set()
+
     def remove(self, scope: str) -> None:
         """Remove every subscription, group and application at or below `scope`."""
         for kind, objects in (

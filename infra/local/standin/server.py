@@ -98,7 +98,7 @@ def _response(answer: Answer, headers: dict[str, str]) -> web.Response:
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-    """aiohttp's own request, but with Azure's limit to the body."""
+    """The request as aiohttp makes it, but with Azure's limit to the body."""
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_LARGEST_BODY)
 

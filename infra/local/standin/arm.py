@@ -1,0 +1,66 @@
+"""What the parts of Resource Manager share: a request whose caller is known, and the error answers.
+
+Source of the error form: learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.local.standin.jwt import Claims
+from infra.local.standin.resources import Subscription
+from infra.local.standin.wire import Answer, Call
+
+HOST = "management.azure.com"
+
+
+@dataclass(slots=True, frozen=True)
+class ArmRequest:
+    """A request that carries a valid token; `parts` are the named parts of its path."""
+
+    call: Call
+    claims: Claims
+    parts: Mapping[str, str]
+    subscription: Subscription
+
+    @property
+    def resource_id(self) -> str:
+        """The resource id that the path addresses."""
+        return self.parts["id"]
+
+
+@dataclass
+class ArmError(Exception):
+    """An error answer of Resource Manager."""
+
+    status: int
+    code: str
+    message: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def answer(self) -> Answer:
+        """The error in Azure's form."""
+        headers = {"x-ms-failure-cause": "gateway", **self.headers}
+        return Answer(self.status, {"error": {"code": self.code, "message": self.message}}, headers)
+
+
+def not_found(kind: str, resource_id: str) -> ArmError:
+    """404 for a resource of type `kind` that is not there. Source: aka.ms/ARMResourceNotFoundFix."""
+    segments = resource_id.split("/")
+    return ArmError(
+        404,
+        "ResourceNotFound",
+        f"The Resource '{kind}/{segments[-1]}' under resource group '{segments[4]}' was not found. For more details "
+        "please go to https://aka.ms/ARMResourceNotFoundFix",
+    )
+
+
+def json_object(call: Call) -> dict[str, Any]:
+    """The body as a JSON object. Raises ArmError 400."""
+    try:
+        body = call.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise ArmError(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized.")
+    return body

@@ -1,0 +1,147 @@
+"""Key Vault's data plane for secrets: challenge, token, access by role.
+
+Sources: learn.microsoft.com/azure/key-vault/general/authentication-requests-and-responses (challenge, 401),
+.../rbac-guide (data actions).
+"""
+
+import re
+from collections.abc import Callable
+
+from infra.local.standin.authorization import Authorization
+from infra.local.standin.directories import Directories
+from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, principal_name, v1_issuer
+from infra.local.standin.resources import LOCATION
+from infra.local.standin.vault_secrets import Refused, SecretOperations
+from infra.local.standin.vaults import Vault, Vaults
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World
+
+AUDIENCE = "https://vault.azure.net"
+_NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
+
+type _Operation = Callable[[SecretOperations, Call, Vault, str, str], Answer]
+
+_COLLECTIONS = ("versions", "recover")
+# (method, shape of the path) -> (operation, data action of the built-in role Key Vault Secrets Officer, method)
+_OPERATIONS: dict[tuple[str, str], tuple[str, str, _Operation]] = {
+    ("GET", "secrets"): ("list_secrets", "readMetadata/action", SecretOperations.list),
+    ("GET", "secrets/*"): ("get_secret", "getSecret/action", SecretOperations.get),
+    ("GET", "secrets/*/*"): ("get_secret", "getSecret/action", SecretOperations.get),
+    ("GET", "secrets/*/versions"): ("list_secret_versions", "readMetadata/action", SecretOperations.list_versions),
+    ("PUT", "secrets/*"): ("set_secret", "setSecret/action", SecretOperations.set),
+    ("PATCH", "secrets/*"): ("update_secret", "update/action", SecretOperations.update),
+    ("PATCH", "secrets/*/*"): ("update_secret", "update/action", SecretOperations.update),
+    ("DELETE", "secrets/*"): ("delete_secret", "delete", SecretOperations.delete),
+    ("GET", "deletedsecrets"): ("list_deleted_secrets", "readMetadata/action", SecretOperations.list_deleted),
+    ("GET", "deletedsecrets/*"): ("get_deleted_secret", "readMetadata/action", SecretOperations.get_deleted),
+    ("POST", "deletedsecrets/*/recover"): ("recover_secret", "recover/action", SecretOperations.recover),
+}
+
+
+class KeyVault:
+    """Implements `HttpService` for *.vault.azure.net."""
+
+    name: ServiceName = "key_vault"
+
+    def __init__(
+        self,
+        world: World,
+        vaults: Vaults,
+        directories: Directories,
+        authorization: Authorization,
+        tokens: TokenIssuer,
+    ) -> None:
+        self._vaults = vaults
+        self._directories = directories
+        self._authorization = authorization
+        self._tokens = tokens
+        self._operations = SecretOperations(world, vaults)
+
+    def route(self, call: Call) -> Handler | None:
+        """Secrets and deleted secrets. Without a token every path answers with the challenge."""
+        vault_name = call.host.partition(".")[0]
+        kind, name, rest = [*call.path.strip("/").split("/", 2), "", ""][:3]
+        call.target = f"{vault_name}/{name}" if name else vault_name
+        vault = self._vaults.get(vault_name)
+        if vault is None:
+            call.operation = "unknown_vault"
+            return lambda: self._unknown_vault(vault_name)
+        if "Authorization" not in call.headers:
+            call.operation = "challenge"
+            return lambda: self._challenge(vault, "AKV10000: Request is missing a Bearer or PoP token.")
+        shape = "/".join([kind, *(["*"] if name else []), *([rest if rest in _COLLECTIONS else "*"] if rest else [])])
+        if (call.method, shape) not in _OPERATIONS:
+            return None
+        call.operation, action, act = _OPERATIONS[call.method, shape]
+        return lambda: self._guarded(call, vault, f"Microsoft.KeyVault/vaults/secrets/{action}", name, rest, act)
+
+    def error(self, status: int, retry_after: float | None) -> Answer:
+        """Key Vault's error body for an injected fault or an unimplemented call."""
+        answer = Refused(status, "The request was not processed.").answer()
+        if retry_after is not None:
+            answer.headers["Retry-After"] = f"{retry_after:g}"
+        return answer
+
+    async def _unknown_vault(self, name: str) -> Answer:
+        return Refused(404, f"The vault {name} does not exist.", code="VaultNotFound").answer()
+
+    async def _challenge(self, vault: Vault, message: str) -> Answer:
+        answer = Refused(401, message).answer()
+        authority = f"https://login.microsoftonline.com/{vault.directory_id}"
+        answer.headers["WWW-Authenticate"] = f'Bearer authorization="{authority}", resource="{AUDIENCE}"'
+        return answer
+
+    async def _guarded(self, call: Call, vault: Vault, action: str, name: str, rest: str, act: _Operation) -> Answer:
+        """Token, access, then the operation itself. `nbf` and `exp` are informational and refuse nothing."""
+        try:
+            claims = self._claims(call, vault)
+        except Refused as refused:
+            return await self._challenge(vault, refused.message)
+        call.principal = principal_name(claims)
+        try:
+            self._authorize(vault, claims, action, name)
+            _check_form(call, name)
+            return act(self._operations, call, vault, name, rest)
+        except Refused as refused:
+            return refused.answer()
+
+    def _claims(self, call: Call, vault: Vault) -> Claims:
+        scheme, _, token = call.headers["Authorization"].partition(" ")
+        if scheme.lower() != "bearer":
+            raise Refused(401, "AKV10000: Request is missing a Bearer or PoP token.")
+        try:
+            claims = self._tokens.verify(token, AUDIENCE)
+        except TokenRejected as rejected:
+            if rejected.reason == "audience":
+                raise Refused(
+                    401, f"AKV10022: Invalid audience. Expected {AUDIENCE}, found: {rejected.detail}."
+                ) from None
+            raise Refused(401, f"[BearerReadAccessTokenFailed] Error validating token: {rejected}.") from None
+        if claims.directory_id != vault.directory_id:
+            raise Refused(
+                401,
+                f"AKV10032: Invalid issuer. Expected one of {v1_issuer(vault.directory_id)}, "
+                f"found {v1_issuer(claims.directory_id)}.",
+            )
+        return claims
+
+    def _authorize(self, vault: Vault, claims: Claims, action: str, name: str) -> None:
+        principals = {claims.object_id, *self._directories.groups_of(claims.object_id)}
+        scope = f"{vault.resource_id}/secrets/{name}" if name else vault.resource_id
+        if self._authorization.decide(principals, action, scope, data=True).outcome != "allowed":
+            raise Refused(
+                403,
+                "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or "
+                "role definitions were changed recently, please observe propagation time.\r\n"
+                f"Caller: appid={claims.client_id};oid={claims.object_id};iss={claims.raw['iss']}\r\n"
+                f"Action: '{action}'\r\nResource: '{scope.lower()}'\r\nAssignment: (not found)\r\n"
+                f"DenyAssignmentId: null\r\nDecisionReason: 'DeniedWithNoValidRBAC' \r\n"
+                f"Vault: {vault.name};location={LOCATION}\r\n",
+                "ForbiddenByRbac",
+            )
+
+
+def _check_form(call: Call, name: str) -> None:
+    if name and not _NAME.fullmatch(name):
+        raise Refused(400, f"The request URI contains an invalid name: {name}")
+    if "api-version" not in call.query:
+        raise Refused(400, "api-version must be specified")

@@ -1,0 +1,257 @@
+"""Resource Manager: who calls, whether that directory and that principal may, and the operation.
+
+Sources: learn.microsoft.com/rest/api/resources, .../rest/api/managedapplications/applications (bodies),
+learn.microsoft.com/azure/role-based-access-control/troubleshooting (AuthorizationFailed),
+.../deny-assignments (DenyAssignmentAuthorizationFailed).
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.local.standin.account_operations import AccountOperations
+from infra.local.standin.arm import ArmError, ArmRequest, not_found
+from infra.local.standin.authorization import Authorization
+from infra.local.standin.directories import Directories
+from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, principal_name, v1_issuer
+from infra.local.standin.resources import LOCATION, Resources
+from infra.local.standin.role_operations import RoleOperations
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World
+
+AUDIENCES = ("https://management.core.windows.net/", "https://management.azure.com/")
+
+_SUBSCRIPTION = r"/subscriptions/(?P<subscription>[^/]+)"
+_GROUP = _SUBSCRIPTION + r"/resourceGroups/(?P<group>[^/]+)"
+_APPLICATION = _GROUP + r"/providers/Microsoft\.Solutions/applications/(?P<name>[^/]+)"
+_ACCOUNTS = r"/providers/Microsoft\.DocumentDB/databaseAccounts"
+_ACCOUNT = rf"(?P<id>{_GROUP}{_ACCOUNTS}/(?P<name>[^/]+))"
+_LOCATION = rf"(?P<id>{_SUBSCRIPTION}/providers/Microsoft\.DocumentDB/locations/[^/]+"
+_SCOPE = rf"(?P<scope>{_SUBSCRIPTION}(?:/.*?)?)"
+_ROLE = rf"(?P<id>{_SCOPE}/providers/Microsoft\.Authorization/roleAssignments/(?P<assignment>[^/]+))"
+_DOCUMENTDB = "Microsoft.DocumentDB/databaseAccounts"
+
+
+@dataclass(slots=True, frozen=True)
+class _Operation:
+    """An operation: its name in the journal, the action that a role must allow, and what carries it out."""
+
+    name: str
+    action: str
+    act: Callable[[ArmRequest], Answer]
+
+
+class ResourceManager:
+    """Implements `HttpService` for management.azure.com."""
+
+    name: ServiceName = "resource_manager"
+
+    def __init__(
+        self,
+        world: World,
+        resources: Resources,
+        directories: Directories,
+        authorization: Authorization,
+        accounts: AccountOperations,
+        tokens: TokenIssuer,
+    ) -> None:
+        self._world = world
+        self._resources = resources
+        self._directories = directories
+        self._authorization = authorization
+        self._tokens = tokens
+        roles = RoleOperations(authorization, directories)
+        table = (
+            ("GET", rf"(?P<id>{_SUBSCRIPTION})", "get_subscription", "Microsoft.Resources/subscriptions/read",
+             self._subscription),
+            ("GET", rf"(?P<id>{_GROUP})", "get_resource_group",
+             "Microsoft.Resources/subscriptions/resourceGroups/read", self._group),
+            ("GET", rf"(?P<id>{_APPLICATION})", "get_application", "Microsoft.Solutions/applications/read",
+             self._application),
+            ("GET", rf"(?P<id>{_GROUP}){_ACCOUNTS}", "list_accounts", f"{_DOCUMENTDB}/read", accounts.list_in_group),
+            ("GET", _ACCOUNT, "get_account", f"{_DOCUMENTDB}/read", accounts.get),
+            ("POST", f"{_ACCOUNT}/listKeys", "list_keys", f"{_DOCUMENTDB}/listKeys/action", accounts.list_keys),
+            ("POST", f"{_ACCOUNT}/readonlykeys", "read_only_keys", f"{_DOCUMENTDB}/readonlykeys/action",
+             accounts.read_only_keys),
+            ("GET", f"{_ACCOUNT}/readonlykeys", "read_only_keys", f"{_DOCUMENTDB}/readonlykeys/read",
+             accounts.read_only_keys),
+            ("POST", f"{_ACCOUNT}/regenerateKey", "regenerate_key", f"{_DOCUMENTDB}/regenerateKey/action",
+             accounts.regenerate_key),
+            ("GET", rf"{_LOCATION}/operationsStatus/(?P<operation>[^/]+))", "get_operation", "",
+             accounts.operation_status),
+            ("GET", rf"{_LOCATION}/operationResults/(?P<operation>[^/]+))", "get_operation", "",
+             accounts.operation_result),
+            ("PUT", _ROLE, "put_role_assignment", "Microsoft.Authorization/roleAssignments/write", roles.put),
+            ("GET", _ROLE, "get_role_assignment", "Microsoft.Authorization/roleAssignments/read", roles.get),
+            ("DELETE", _ROLE, "delete_role_assignment", "Microsoft.Authorization/roleAssignments/delete",
+             roles.delete),
+        )  # fmt: skip
+        self._routes = [
+            (method, re.compile(pattern, re.IGNORECASE), _Operation(name, action, act))
+            for method, pattern, name, action, act in table
+        ]
+
+    def route(self, call: Call) -> Handler | None:
+        """Find the operation by method and path; paths ignore case."""
+        call.target = call.path
+        for method, pattern, operation in self._routes:
+            if method == call.method and (match := pattern.fullmatch(call.path.rstrip("/"))):
+                parts = match.groupdict()
+                call.operation, call.target = operation.name, parts["id"]
+                return lambda: self._guarded(call, operation, parts)
+        return None
+
+    def error(self, status: int, retry_after: float | None) -> Answer:
+        """Resource Manager's error body for an injected fault or an unimplemented call."""
+        codes = {429: "TooManyRequests", 500: "InternalServerError", 501: "NotImplemented", 503: "ServerUnavailable"}
+        headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+        return ArmError(status, codes.get(status, "Error"), "The request was not processed.", headers).answer()
+
+    async def _guarded(self, call: Call, operation: _Operation, parts: dict[str, str]) -> Answer:
+        try:
+            claims = self._claims(call)
+            call.principal = principal_name(claims)
+            request = self._admit(call, claims, parts)
+            self._authorize(request, operation)
+            return operation.act(request)
+        except ArmError as error:
+            return error.answer()
+
+    def _claims(self, call: Call) -> Claims:
+        """1. The token: signature, time, audience."""
+        scheme, _, token = call.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise _unauthorized("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
+        try:
+            return self._tokens.verify(token, *AUDIENCES)
+        except TokenRejected as rejected:
+            moment = datetime.fromtimestamp(self._world.now(), UTC).strftime("%m/%d/%Y %I:%M:%S %p")
+            match rejected.reason:
+                case "expired":
+                    raise _unauthorized(
+                        "ExpiredAuthenticationToken",
+                        f"The access token expiry UTC time is earlier than current UTC time '{moment}'.",
+                    ) from None
+                case "audience":
+                    raise _unauthorized(
+                        "InvalidAuthenticationTokenAudience",
+                        f"The access token has been obtained for wrong audience or resource ({rejected.detail}). It "
+                        f"should exactly match with one of the allowed audiences {', '.join(map(repr, AUDIENCES))}.",
+                    ) from None
+                case _:
+                    raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from None
+
+    def _admit(self, call: Call, claims: Claims, parts: dict[str, str]) -> ArmRequest:
+        """2. The subscription: its directory must be the token's, or have let the token's in as a publisher."""
+        if "api-version" not in call.query:
+            raise ArmError(
+                400,
+                "MissingApiVersionParameter",
+                "The api-version query parameter (?api-version=) is required for all requests.",
+            )
+        subscription = self._resources.subscription(parts["subscription"])
+        if subscription is None:
+            raise ArmError(
+                404, "SubscriptionNotFound", f"The subscription '{parts['subscription']}' could not be found."
+            )
+        if claims.directory_id not in {subscription.directory_id, *self._resources.publishers_of(subscription.id)}:
+            raise _unauthorized(
+                "InvalidAuthenticationTokenTenant",
+                f"The access token is from the wrong issuer '{v1_issuer(claims.directory_id)}'. It must match the "
+                f"tenant '{v1_issuer(subscription.directory_id)}' associated with this subscription. Please use the "
+                f"authority (URL) 'https://login.windows.net/{subscription.directory_id}' to get the token.",
+            )
+        return ArmRequest(call, claims, parts, subscription)
+
+    def _authorize(self, request: ArmRequest, operation: _Operation) -> None:
+        """3. The right. To follow a long-running operation needs none, but only its starter finds it."""
+        if not operation.action:
+            return
+        claims = request.claims
+        principals = {claims.object_id, *self._directories.groups_of(claims.object_id)}
+        scope = request.parts.get("scope", request.resource_id)
+        # The publisher's principals of the definition's authorizations see the application itself too.
+        if operation.name == "get_application" and principals & self._resources.granted(scope):
+            return
+        decision = self._authorization.decide(principals, operation.action, scope)
+        who = f"The client '{claims.client_id}' with object id '{claims.object_id}'"
+        if decision.denied_by:
+            denial = decision.denied_by
+            raise ArmError(
+                403,
+                "DenyAssignmentAuthorizationFailed",
+                f"{who} has permission to perform action '{operation.action}' on scope '{scope}'; however, the access "
+                f"is denied because of the deny assignment with name '{denial.name}' and Id '{denial.id}' at scope "
+                f"'{denial.scope}'.",
+            )
+        if decision.outcome != "allowed":
+            raise ArmError(
+                403,
+                "AuthorizationFailed",
+                f"{who} does not have authorization to perform action '{operation.action}' over scope '{scope}' or the "
+                "scope is invalid. If access was recently granted, please refresh your credentials.",
+            )
+
+    def _subscription(self, request: ArmRequest) -> Answer:
+        subscription = request.subscription
+        body = {
+            "id": f"/subscriptions/{subscription.id}",
+            "subscriptionId": subscription.id,
+            "tenantId": subscription.directory_id,
+            "displayName": subscription.name,
+            "state": "Enabled",
+            "authorizationSource": "RoleBased",
+        }
+        return Answer(200, body)
+
+    def _group(self, request: ArmRequest) -> Answer:
+        group = self._resources.group(request.resource_id)
+        if group is None:
+            raise ArmError(
+                404, "ResourceGroupNotFound", f"Resource group '{request.parts['group']}' could not be found."
+            )
+        body: dict[str, Any] = {
+            "id": group.id,
+            "name": group.id.rpartition("/")[2],
+            "type": "Microsoft.Resources/resourceGroups",
+            "location": LOCATION,
+            "properties": {"provisioningState": "Succeeded"},
+        }
+        if group.managed_by:
+            body["managedBy"] = group.managed_by
+        return Answer(200, body)
+
+    def _application(self, request: ArmRequest) -> Answer:
+        application = self._resources.application(request.resource_id)
+        if application is None:
+            raise not_found("Microsoft.Solutions/applications", request.resource_id)
+        body = {
+            "id": application.id,
+            "name": application.id.rpartition("/")[2],
+            "type": "Microsoft.Solutions/applications",
+            "kind": "MarketPlace",
+            "location": LOCATION,
+            "plan": {"name": "standard", "product": "bulkhead", "publisher": "bulkhead", "version": "1.0.0"},
+            "properties": {
+                "managedResourceGroupId": application.managed_resource_group_id,
+                "provisioningState": "Succeeded",
+                "managementMode": "Managed",
+                "publisherTenantId": application.publisher_directory_id,
+                "authorizations": [
+                    {"principalId": grant.principal_id, "roleDefinitionId": grant.role_id}
+                    for grant in application.authorizations
+                ],
+                "outputs": {name: {"type": "String", "value": value} for name, value in application.outputs.items()},
+            },
+            "systemData": {"createdAt": application.created},
+        }
+        return Answer(200, body)
+
+
+def _unauthorized(code: str, message: str) -> ArmError:
+    challenge = (
+        'Bearer authorization_uri="https://login.windows.net/", error="invalid_token", '
+        f'error_description="{message.replace(chr(34), "")}"'
+    )
+    return ArmError(401, code, message, {"WWW-Authenticate": challenge})

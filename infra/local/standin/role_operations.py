@@ -1,0 +1,105 @@
+"""Resource Manager's operations on role assignments.
+
+Sources: learn.microsoft.com/rest/api/authorization/role-assignments (paths, bodies),
+learn.microsoft.com/azure/role-based-access-control/troubleshooting (error codes).
+"""
+
+from typing import Any
+
+from infra.local.standin.arm import ArmError, ArmRequest, json_object
+from infra.local.standin.authorization import Authorization, RoleAssignment, covers
+from infra.local.standin.directories import Directories
+from infra.local.standin.wire import Answer
+
+
+class RoleOperations:
+    """The operations; access is checked by the caller."""
+
+    def __init__(self, authorization: Authorization, directories: Directories) -> None:
+        self._authorization = authorization
+        self._directories = directories
+
+    def put(self, request: ArmRequest) -> Answer:
+        """Assign a role under an id chosen by the caller; the same again is no error."""
+        properties = json_object(request.call).get("properties") or {}
+        role_id = str(properties.get("roleDefinitionId", "")).rpartition("/")[2].lower()
+        principal_id = str(properties.get("principalId", ""))
+        directory_id = request.subscription.directory_id
+        scope = request.parts["scope"]
+        role = self._authorization.role(role_id, directory_id)
+        if role is None or not any(covers(at, scope) for at in role.assignable_scopes):
+            raise ArmError(
+                400, "RoleDefinitionDoesNotExist", f"The specified role definition with ID '{role_id}' does not exist."
+            )
+        if not any(
+            self._directories.has_principal(principal_id, at) for at in (directory_id, request.claims.directory_id)
+        ):
+            raise ArmError(
+                400,
+                "PrincipalNotFound",
+                f"Principal {principal_id.replace('-', '')} does not exist in the directory {directory_id}. Check that "
+                "you have the correct principal ID. If you are creating this principal and then immediately assigning "
+                "a role, this error might be related to a replication delay. In this case, set the role assignment "
+                "principalType property to a value, such as ServicePrincipal, User, or Group.",
+            )
+        wanted = RoleAssignment(request.parts["assignment"].lower(), scope, role_id, principal_id)
+        if known := self._authorization.assignment(wanted.id):
+            if known != wanted:
+                raise ArmError(
+                    409,
+                    "RoleAssignmentUpdateNotPermitted",
+                    "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.",
+                )
+            return Answer(200, _body(known, directory_id))
+        if same := self._authorization.same_assignment(wanted):
+            raise ArmError(
+                409,
+                "RoleAssignmentExists",
+                f"The role assignment already exists. The ID of the existing role assignment is "
+                f"{same.id.replace('-', '')}.",
+            )
+        self._authorization.assign(wanted)
+        return Answer(201, _body(wanted, directory_id))
+
+    def get(self, request: ArmRequest) -> Answer:
+        """One role assignment."""
+        assignment = self._find(request)
+        if assignment is None:
+            raise ArmError(
+                404,
+                "RoleAssignmentNotFound",
+                f"The role assignment '{request.parts['assignment']}' is not found.",
+            )
+        return Answer(200, _body(assignment, request.subscription.directory_id))
+
+    def delete(self, request: ArmRequest) -> Answer:
+        """Take a role away; 204 when it is gone already."""
+        assignment = self._find(request)
+        if assignment is None:
+            return Answer(204)
+        self._authorization.unassign(assignment.id)
+        return Answer(200, _body(assignment, request.subscription.directory_id))
+
+    def _find(self, request: ArmRequest) -> RoleAssignment | None:
+        assignment = self._authorization.assignment(request.parts["assignment"])
+        if assignment is None or assignment.scope.lower() != request.parts["scope"].lower():
+            return None
+        return assignment
+
+
+def _body(assignment: RoleAssignment, directory_id: str) -> dict[str, Any]:
+    provider = "/".join(assignment.scope.split("/")[:3]) + "/providers/Microsoft.Authorization"
+    return {
+        "id": f"{assignment.scope}/providers/Microsoft.Authorization/roleAssignments/{assignment.id}",
+        "type": "Microsoft.Authorization/roleAssignments",
+        "name": assignment.id,
+        "properties": {
+            "roleDefinitionId": f"{provider}/roleDefinitions/{assignment.role_id}",
+            "principalId": assignment.principal_id,
+            "principalType": "ServicePrincipal",
+            "scope": assignment.scope,
+            "condition": None,
+            "delegatedManagedIdentityResourceId": None,
+            "tenantId": directory_id,
+        },
+    }

@@ -1,0 +1,104 @@
+"""Key Vault's objects: vaults, their secrets and the secrets' versions. State only; the wire is `key_vault.py`."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from infra.local.standin.wire import World
+
+
+@dataclass(slots=True, frozen=True)
+class Vault:
+    """A vault. Access to its secrets is decided by roles at its resource id (Azure RBAC permission model)."""
+
+    name: str
+    directory_id: str
+    resource_id: str
+
+    @property
+    def url(self) -> str:
+        """The vault's address, without trailing slash."""
+        return f"https://{self.name}.vault.azure.net"
+
+
+@dataclass(slots=True)
+class SecretVersion:
+    """One version of a secret. Times are seconds since the epoch."""
+
+    id: str
+    value: str
+    content_type: str | None
+    created: int
+    updated: int
+    enabled: bool = True
+    not_before: int | None = None
+    expires: int | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class VaultSecret:
+    """A secret with its versions, oldest first. A deleted one keeps its name until it is recovered."""
+
+    name: str
+    versions: list[SecretVersion] = field(default_factory=list)
+    deleted: int | None = None  # seconds since the epoch
+
+    def version(self, version_id: str) -> SecretVersion | None:
+        """The version of that id; the newest for an empty id."""
+        if not version_id:
+            return self.versions[-1]
+        return next((version for version in self.versions if version.id == version_id), None)
+
+
+class Vaults:
+    """All vaults, written through to storage."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._vaults = {key: Vault(**json.loads(text)) for key, text in world.storage.load("key_vault/vaults")}
+        self._secrets = {
+            name: {key: _secret(json.loads(text)) for key, text in world.storage.load(f"key_vault/secrets/{name}")}
+            for name in self._vaults
+        }
+
+    def create(self, vault: Vault) -> None:
+        """Add a vault; again replaces its record and leaves its secrets."""
+        self._vaults[vault.name] = vault
+        self._secrets.setdefault(vault.name, {})
+        self._world.storage.put("key_vault/vaults", vault.name, json.dumps(asdict(vault)))
+
+    def get(self, name: str) -> Vault | None:
+        """The vault of that name."""
+        return self._vaults.get(name)
+
+    def secrets(self, vault: Vault) -> list[VaultSecret]:
+        """The vault's secrets by name, deleted ones among them."""
+        return sorted(self._secrets[vault.name].values(), key=lambda secret: secret.name.lower())
+
+    def secret(self, vault: Vault, name: str) -> VaultSecret | None:
+        """The secret of that name, deleted or not. Names ignore case."""
+        return self._secrets[vault.name].get(name.lower())
+
+    def add_version(
+        self, vault: Vault, name: str, value: str, content_type: str | None, tags: Mapping[str, str] | None = None
+    ) -> tuple[VaultSecret, SecretVersion]:
+        """A new version of the secret `name`, which is made if it is not there. A deleted secret must not be given."""
+        now = int(self._world.now())
+        version = SecretVersion(uuid.uuid4().hex, value, content_type, now, now, tags=dict(tags or {}))
+        secret = self._secrets[vault.name].setdefault(name.lower(), VaultSecret(name))
+        secret.versions.append(version)
+        self._world.secrets.add("vault_secret", value)
+        self.save(vault, secret)
+        return secret, version
+
+    def save(self, vault: Vault, secret: VaultSecret) -> None:
+        """Write a changed secret through to storage."""
+        self._world.storage.put(f"key_vault/secrets/{vault.name}", secret.name.lower(), json.dumps(asdict(secret)))
+
+
+def _secret(stored: dict[str, Any]) -> VaultSecret:
+    stored["versions"] = [SecretVersion(**version) for version in stored["versions"]]
+    return VaultSecret(**stored)
