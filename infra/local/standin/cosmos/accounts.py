@@ -33,7 +33,11 @@ class DataRoleAssignment:
 
 @dataclass(slots=True)
 class Account:
-    """One account. `generated` holds each key's RFC 3339 generation time, None for one never regenerated."""
+    """One account. `generated` holds each key's RFC 3339 generation time, None for one never regenerated.
+
+    `key_metadata_writes_disabled` is the property disableKeyBasedMetadataWriteAccess: with it keys cannot create or
+    delete databases and containers.
+    """
 
     name: str
     resource_id: str
@@ -41,6 +45,7 @@ class Account:
     keys: dict[KeyKind, str]
     generated: dict[KeyKind, str | None]
     local_auth_disabled: bool = False
+    key_metadata_writes_disabled: bool = False
     data_roles: list[DataRoleAssignment] = field(default_factory=list)
 
     def key_bytes(self, kind: KeyKind) -> bytes:
@@ -62,7 +67,15 @@ class Accounts:
         for name, stored in world.storage.load(_STORED):
             self._by_name[name] = _parse(json.loads(stored))
 
-    def create(self, name: str, resource_id: str, directory_id: str, *, local_auth_disabled: bool = False) -> Account:
+    def create(
+        self,
+        name: str,
+        resource_id: str,
+        directory_id: str,
+        *,
+        local_auth_disabled: bool = False,
+        key_metadata_writes_disabled: bool = False,
+    ) -> Account:
         """A new account with four new keys. `directory_id` is the directory of its subscription.
 
         Raises ValueError when the name is taken: account names are unique in all of Azure.
@@ -70,7 +83,15 @@ class Accounts:
         if name.lower() in self._by_name:
             raise ValueError(f"The Cosmos DB account name {name} is taken.")
         keys = {kind: self._new_key() for kind in KEY_KINDS}
-        account = Account(name.lower(), resource_id, directory_id, keys, dict.fromkeys(KEY_KINDS), local_auth_disabled)
+        account = Account(
+            name.lower(),
+            resource_id,
+            directory_id,
+            keys,
+            dict.fromkeys(KEY_KINDS),
+            local_auth_disabled,
+            key_metadata_writes_disabled,
+        )
         self._by_name[account.name] = account
         self._save(account)
         return account

@@ -1,0 +1,231 @@
+"""The calls on a container's items: point operations, batches, feeds, queries."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from infra.local.standin.cosmos import documents, errors
+from infra.local.standin.cosmos.batch import run_batch
+from infra.local.standin.cosmos.documents import condition_of, parse_body
+from infra.local.standin.cosmos.errors import CosmosError
+from infra.local.standin.cosmos.partitions import PHYSICAL_PARTITIONS, PartitionKey
+from infra.local.standin.cosmos.query.execution import DEFAULT_PAGE, Page, check_order, compile_query
+from infra.local.standin.cosmos.query.planning import make_plan, needs_plan, needs_plan_error
+from infra.local.standin.cosmos.store import Container, Item, to_json
+from infra.local.standin.cosmos.throughput import read_charge, write_charge
+from infra.local.standin.wire import Answer, Call
+
+type ItemHandler = Callable[[Container, Call, str], Answer]
+
+_READ_ALL = "SELECT * FROM c"
+_RANGE_GONE = 1002  # SubStatusCodes.PARTITION_KEY_RANGE_GONE
+
+
+def create_item(container: Container, call: Call, _: str) -> Answer:
+    """POST /docs."""
+    key = _key(container, call)
+    with container.unit():
+        item = documents.create(container, key, parse_body(call.body))
+    return _written(container, call, item, 201)
+
+
+def upsert_item(container: Container, call: Call, _: str) -> Answer:
+    """POST /docs with x-ms-documentdb-is-upsert."""
+    key = _key(container, call)
+    with container.unit():
+        item, created = documents.upsert(container, key, parse_body(call.body), condition_of(call.headers))
+    return _written(container, call, item, 201 if created else 200)
+
+
+def read_item(container: Container, call: Call, item_id: str) -> Answer:
+    """GET /docs/{id}."""
+    key = _key(container, call)
+    item = documents.read(container, key, item_id)
+    headers = _headers(container, call, key.physical, read_charge(len(item.text)))
+    headers["etag"] = item.etag
+    if condition_of(call.headers).is_unchanged(item):
+        return Answer(304, b"", headers)
+    return Answer(200, item.text, headers)
+
+
+def replace_item(container: Container, call: Call, item_id: str) -> Answer:
+    """PUT /docs/{id}."""
+    key = _key(container, call)
+    with container.unit():
+        item = documents.replace(container, key, item_id, parse_body(call.body), condition_of(call.headers))
+    return _written(container, call, item, 200)
+
+
+def patch_item(container: Container, call: Call, item_id: str) -> Answer:
+    """PATCH /docs/{id}."""
+    key = _key(container, call)
+    with container.unit():
+        item = documents.patch(container, key, item_id, parse_body(call.body), condition_of(call.headers))
+    return _written(container, call, item, 200)
+
+
+def delete_item(container: Container, call: Call, item_id: str) -> Answer:
+    """DELETE /docs/{id}."""
+    key = _key(container, call)
+    with container.unit():
+        item = documents.delete(container, key, item_id, condition_of(call.headers))
+    return Answer(204, b"", _headers(container, call, key.physical, write_charge(len(item.text))))
+
+
+def batch(container: Container, call: Call, _: str) -> Answer:
+    """POST /docs with x-ms-cosmos-is-batch-request."""
+    key = _key(container, call)
+    if call.headers.get("x-ms-cosmos-batch-atomic", "").lower() != "true":
+        raise errors.not_implemented("batches that are not atomic")
+    outcome = run_batch(container, key, call.body)
+    return Answer(outcome.status, to_json(outcome.results), _headers(container, call, key.physical, outcome.charge))
+
+
+def read_feed(container: Container, call: Call, _: str) -> Answer:
+    """GET /docs: every item, in pages. The change feed is not implemented."""
+    if "a-im" in call.headers:
+        raise errors.not_implemented("the change feed")
+    return _run(container, call, _READ_ALL, {})
+
+
+def query(container: Container, call: Call, _: str) -> Answer:
+    """POST /docs with x-ms-documentdb-isquery."""
+    text, parameters = _query_of(call)
+    return _run(container, call, text, parameters)
+
+
+def query_plan(container: Container, call: Call, _: str) -> Answer:
+    """POST /docs with x-ms-cosmos-is-query-plan-request."""
+    text, parameters = _query_of(call)
+    tree = compile_query(text).query
+    check_order(tree, container.properties["indexingPolicy"])
+    return Answer(200, to_json(make_plan(tree, parameters)), _headers(container, call, 0, 1))
+
+
+def _run(container: Container, call: Call, text: str, parameters: dict[str, Any]) -> Answer:
+    compiled = compile_query(text)
+    check_order(compiled.query, container.properties["indexingPolicy"])
+    token = call.headers.get("x-ms-continuation")
+    size = _page_size(call)
+    if (header := call.headers.get("x-ms-documentdb-partitionkey")) is not None:
+        key = container.partition_key.of_header(header)
+        page = compiled.run(container.in_logical_partition(key), parameters, token, size)
+        return _feed(container, call, key.physical, page)
+    if (range_id := call.headers.get("x-ms-documentdb-partitionkeyrangeid")) is not None:
+        index = _physical(range_id)
+        page = compiled.run(container.in_physical_partition(index), parameters, token, size)
+        return _feed(container, call, index, page)
+    if call.method == "POST" and call.headers.get("x-ms-documentdb-query-enablecrosspartition", "").lower() != "true":
+        raise errors.bad_request(
+            "Cross partition query is required but disabled. Please set x-ms-documentdb-query-enablecrosspartition to "
+            "true, specify x-ms-documentdb-partitionkey, or revise your query to avoid this exception."
+        )
+    if needs_plan(compiled.query):
+        raise needs_plan_error()
+
+    def on_partition(index: int, inner: str | None) -> Page:
+        return compiled.run(container.in_physical_partition(index), parameters, inner, size)
+
+    return _fan_out(container, call, on_partition, token)
+
+
+def _fan_out(
+    container: Container, call: Call, on_partition: Callable[[int, str | None], Page], token: str | None
+) -> Answer:
+    """One page over all physical partitions, one after the other; the token tells which comes next."""
+    index, inner = 0, None
+    if token is not None:
+        range_id, _, inner = token.partition("|")
+        index, inner = _physical(range_id), inner or None
+    while True:
+        page = on_partition(index, inner)
+        following = f"{index}|{page.continuation}" if page.continuation else f"{index + 1}|"
+        if page.continuation is None and index + 1 == len(PHYSICAL_PARTITIONS):
+            return _feed(container, call, index, page)
+        if page.results:
+            return _feed(container, call, index, Page(page.results, following, page.charge))
+        index, inner = index + 1, None
+
+
+def _feed(container: Container, call: Call, physical: int, page: Page) -> Answer:
+    headers = _headers(container, call, physical, page.charge)
+    headers["x-ms-item-count"] = str(len(page.results))
+    if page.continuation is not None:
+        headers["x-ms-continuation"] = page.continuation
+    start = f'{{"_rid":"{container.rid}","Documents":['.encode()
+    end = f'],"_count":{len(page.results)}}}'.encode()
+    return Answer(200, start + b",".join(page.results) + end, headers)
+
+
+def _written(container: Container, call: Call, item: Item, status: int) -> Answer:
+    headers = _headers(container, call, item.key.physical, write_charge(len(item.text)))
+    headers["etag"] = item.etag
+    minimal = call.headers.get("prefer", "").lower() == "return=minimal"
+    return Answer(status, b"" if minimal else item.text, headers)
+
+
+def _headers(container: Container, call: Call, physical: int, charge: float) -> dict[str, str]:
+    """The headers of every answer; counts the charge.
+
+    The SDK follows a session by session token, alternate path and range id; without the latter three it reads the
+    ranges again before every read (azure-cosmos `_session.py`).
+    """
+    container.throughput.use(charge)
+    return {
+        "content-type": "application/json",
+        "x-ms-activity-id": call.headers.get("x-ms-activity-id", ""),
+        "x-ms-request-charge": str(charge),
+        "x-ms-session-token": f"{PHYSICAL_PARTITIONS[physical].id}:-1#{container.lsn[physical]}",
+        "lsn": str(container.lsn[physical]),
+        "x-ms-documentdb-partitionkeyrangeid": PHYSICAL_PARTITIONS[physical].id,
+        "x-ms-alt-content-path": container.path,
+        "x-ms-content-path": container.rid,
+    }
+
+
+def _key(container: Container, call: Call) -> PartitionKey:
+    header = call.headers.get("x-ms-documentdb-partitionkey")
+    if header is None:
+        raise errors.bad_request("PartitionKey value must be supplied for this operation.")
+    return container.partition_key.of_header(header)
+
+
+def _physical(range_id: str) -> int:
+    for index, partition in enumerate(PHYSICAL_PARTITIONS):
+        if partition.id == range_id:
+            return index
+    raise CosmosError(410, "The requested partition key range does not exist.", substatus=_RANGE_GONE)
+
+
+def _page_size(call: Call) -> int:
+    try:
+        size = int(call.headers.get("x-ms-max-item-count") or DEFAULT_PAGE)
+    except ValueError:
+        size = 0
+    if size < -1 or size == 0:
+        raise errors.bad_request("The value of x-ms-max-item-count is invalid: it must be -1 or positive.")
+    return size
+
+
+def _query_of(call: Call) -> tuple[str, dict[str, Any]]:
+    """Text and parameters of `{"query": ..., "parameters": [{"name": "@a", "value": ...}]}`."""
+    try:
+        body = json.loads(call.body)
+        given: Iterable[dict[str, Any]] = body.get("parameters") or ()
+        return str(body["query"]), {entry["name"]: entry["value"] for entry in given}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise errors.bad_request("The query payload is invalid.") from None
+
+
+ITEM_HANDLERS: dict[str, ItemHandler] = {
+    "create_item": create_item,
+    "upsert_item": upsert_item,
+    "read_item": read_item,
+    "replace_item": replace_item,
+    "patch_item": patch_item,
+    "delete_item": delete_item,
+    "batch": batch,
+    "read_feed": read_feed,
+    "query": query,
+    "query_plan": query_plan,
+}

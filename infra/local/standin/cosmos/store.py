@@ -1,0 +1,284 @@
+"""Databases, containers and items: kept in memory, written through to the world's storage.
+
+Changes to a container are made inside `Container.unit()`: all of them happen, in memory and in storage, or none.
+"""
+
+import base64
+import json
+import secrets
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.local.standin.cosmos.partitions import PHYSICAL_PARTITIONS, PartitionKey, PartitionKeyDefinition
+from infra.local.standin.cosmos.throughput import Throughput
+from infra.local.standin.wire import World
+
+_DATABASES = "cosmos/databases"
+_CONTAINERS = "cosmos/containers"
+_ITEMS = "cosmos/items"
+
+
+@dataclass(slots=True, frozen=True)
+class Item:
+    """A stored item: `body` with system properties, `text` the same as JSON, `number` its place in the container."""
+
+    body: dict[str, Any]
+    text: bytes
+    key: PartitionKey
+    number: int
+    expires: float | None  # seconds since the epoch
+
+    @property
+    def id(self) -> str:
+        """Unique in its logical partition."""
+        return str(self.body["id"])
+
+    @property
+    def etag(self) -> str:
+        """With its quotation marks, as in the header."""
+        return str(self.body["_etag"])
+
+
+def to_json(value: Any) -> bytes:
+    """Compact JSON in UTF-8, as the service sends it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def new_etag() -> str:
+    """A new ETag, quotation marks included."""
+    return f'"{uuid.uuid4()}"'
+
+
+class Container:
+    """A container. `properties` is what reading it answers; `lsn` counts the writes of each physical partition."""
+
+    def __init__(self, world: World, account: str, database: "Database", properties: dict[str, Any]) -> None:
+        self.properties = properties
+        self.id: str = properties["id"]
+        self.rid: str = properties["_rid"]
+        self.path = f"dbs/{database.id}/colls/{self.id}"
+        self.partition_key = PartitionKeyDefinition(properties["partitionKey"])
+        self.default_ttl: int | None = properties.get("defaultTtl")
+        self.unique_keys = _unique_keys(properties)
+        self.throughput = Throughput(world)
+        self.lsn = [1 for _ in PHYSICAL_PARTITIONS]
+        self._self_link: str = properties["_self"]
+        self._world = world
+        self._kind = f"{_ITEMS}/{account}/{database.id}/{self.id}"
+        self._partitions: tuple[dict[str, dict[str, Item]], ...] = tuple({} for _ in PHYSICAL_PARTITIONS)
+        self._undo: list[tuple[PartitionKey, str, Item | None]] = []
+        self._next_number = 1
+        self._load()
+
+    def find(self, key: PartitionKey, item_id: str) -> Item | None:
+        """The item, None when it is not there or has expired."""
+        item = self._partitions[key.physical].get(key.text, {}).get(item_id)
+        return item if item is not None and self._is_live(item) else None
+
+    def in_logical_partition(self, key: PartitionKey) -> list[Item]:
+        """The live items of one logical partition."""
+        return [item for item in self._partitions[key.physical].get(key.text, {}).values() if self._is_live(item)]
+
+    def in_physical_partition(self, index: int) -> list[Item]:
+        """The live items of one physical partition."""
+        return [
+            item for logical in self._partitions[index].values() for item in logical.values() if self._is_live(item)
+        ]
+
+    def __iter__(self) -> Iterator[Item]:
+        for index in range(len(PHYSICAL_PARTITIONS)):
+            yield from self.in_physical_partition(index)
+
+    @contextmanager
+    def unit(self) -> Iterator[None]:
+        """Changes that happen together or not at all; must not span an await."""
+        self._undo.clear()
+        try:
+            with self._world.storage.transaction():
+                yield
+        except BaseException:
+            for key, item_id, previous in reversed(self._undo):
+                self._place(key, item_id, previous)
+            raise
+
+    def write(self, body: dict[str, Any], key: PartitionKey, previous: Item | None) -> Item:
+        """Store a body without system properties in place of `previous`, or as a new item. Only inside `unit`."""
+        number = previous.number if previous else self._next_number
+        self._next_number = max(self._next_number, number + 1)
+        now = self._world.now()
+        rid = _item_rid(self.rid, number)
+        full = {
+            **body,
+            "_rid": rid,
+            "_self": f"{self._self_link}docs/{rid}/",
+            "_etag": new_etag(),
+            "_attachments": "attachments/",
+            "_ts": int(now),
+        }
+        item = Item(full, to_json(full), key, number, self._expiry(full))
+        self._change(key, item.id, item)
+        self._world.storage.put(self._kind, f"{key.text}/{item.id}", item.text.decode())
+        return item
+
+    def remove(self, item: Item) -> None:
+        """Delete an item. Only inside `unit`."""
+        self._change(item.key, item.id, None)
+        self._world.storage.delete(self._kind, f"{item.key.text}/{item.id}")
+
+    def forget(self) -> None:
+        """Delete every item, when the container is deleted."""
+        with self.unit():
+            for physical in self._partitions:
+                for logical in list(physical.values()):
+                    for item in list(logical.values()):
+                        self.remove(item)
+
+    def _change(self, key: PartitionKey, item_id: str, item: Item | None) -> None:
+        self._undo.append((key, item_id, self._partitions[key.physical].get(key.text, {}).get(item_id)))
+        self._place(key, item_id, item)
+        self.lsn[key.physical] += 1
+
+    def _place(self, key: PartitionKey, item_id: str, item: Item | None) -> None:
+        logical = self._partitions[key.physical].setdefault(key.text, {})
+        if item is not None:
+            logical[item_id] = item
+            return
+        logical.pop(item_id, None)
+        if not logical:
+            del self._partitions[key.physical][key.text]
+
+    def _is_live(self, item: Item) -> bool:
+        return item.expires is None or item.expires > self._world.now()
+
+    def _expiry(self, body: dict[str, Any]) -> float | None:
+        # learn.microsoft.com/azure/cosmos-db/time-to-live: an item's ttl counts only when the container has a
+        # default; -1 never expires.
+        if self.default_ttl is None:
+            return None
+        seconds = body.get("ttl", self.default_ttl)
+        return None if seconds == -1 else float(body["_ts"]) + seconds
+
+    def _load(self) -> None:
+        for _, text in self._world.storage.load(self._kind):
+            body = json.loads(text)
+            number = int.from_bytes(base64.b64decode(body["_rid"].replace("-", "/"))[8:])
+            key = self.partition_key.of_item(body)
+            self._place(key, body["id"], Item(body, text.encode(), key, number, self._expiry(body)))
+            self._next_number = max(self._next_number, number + 1)
+            self.lsn[key.physical] += 1
+
+
+@dataclass(slots=True)
+class Database:
+    """A database and its containers."""
+
+    id: str
+    rid: str
+    properties: dict[str, Any]
+    containers: dict[str, Container] = field(default_factory=dict)
+
+
+class Store:
+    """All databases of all accounts."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._accounts: dict[str, dict[str, Database]] = {}
+        for place, text in world.storage.load(_DATABASES):
+            properties = json.loads(text)
+            account = place.split("/")[0]
+            self._accounts.setdefault(account, {})[properties["id"]] = Database(
+                properties["id"], properties["_rid"], properties
+            )
+        for place, text in world.storage.load(_CONTAINERS):
+            account, database_id, _ = place.split("/")
+            database = self._accounts[account][database_id]
+            container = Container(world, account, database, json.loads(text))
+            database.containers[container.id] = container
+
+    def databases(self, account: str) -> dict[str, Database]:
+        """The account's databases by id."""
+        return self._accounts.get(account, {})
+
+    def add_database(self, account: str, database_id: str) -> Database:
+        """Create a database; the caller has checked that the id is free."""
+        rid = _encode(secrets.token_bytes(4))
+        properties = {
+            "id": database_id,
+            "_rid": rid,
+            "_self": f"dbs/{rid}/",
+            "_etag": new_etag(),
+            "_colls": "colls/",
+            "_users": "users/",
+            "_ts": int(self._world.now()),
+        }
+        database = Database(database_id, rid, properties)
+        self._accounts.setdefault(account, {})[database_id] = database
+        self._world.storage.put(_DATABASES, f"{account}/{database_id}", json.dumps(properties))
+        return database
+
+    def add_container(self, account: str, database: Database, definition: dict[str, Any]) -> Container:
+        """Create a container; the caller has checked that the id is free. Raises CosmosError for a bad definition."""
+        raw = bytearray(base64.b64decode(database.rid.replace("-", "/")) + secrets.token_bytes(4))
+        raw[4] |= 0x80  # the mark of a container's id
+        rid = _encode(bytes(raw))
+        properties = {
+            "indexingPolicy": {
+                "indexingMode": "consistent",
+                "automatic": True,
+                "includedPaths": [{"path": "/*"}],
+                "excludedPaths": [{"path": '/"_etag"/?'}],
+            },
+            "conflictResolutionPolicy": {"mode": "LastWriterWins", "conflictResolutionPath": "/_ts"},
+            **definition,
+            "_rid": rid,
+            "_self": f"dbs/{database.rid}/colls/{rid}/",
+            "_etag": new_etag(),
+            "_docs": "docs/",
+            "_sprocs": "sprocs/",
+            "_triggers": "triggers/",
+            "_udfs": "udfs/",
+            "_conflicts": "conflicts/",
+            "_ts": int(self._world.now()),
+        }
+        container = Container(self._world, account, database, properties)
+        database.containers[container.id] = container
+        self._world.storage.put(_CONTAINERS, f"{account}/{database.id}/{container.id}", json.dumps(properties))
+        return container
+
+    def drop_container(self, account: str, database: Database, container: Container) -> None:
+        """Delete a container with its items."""
+        with self._world.storage.transaction():
+            container.forget()
+            self._world.storage.delete(_CONTAINERS, f"{account}/{database.id}/{container.id}")
+        del database.containers[container.id]
+
+    def drop_database(self, account: str, database: Database) -> None:
+        """Delete a database with its containers."""
+        with self._world.storage.transaction():
+            for container in list(database.containers.values()):
+                self.drop_container(account, database, container)
+            self._world.storage.delete(_DATABASES, f"{account}/{database.id}")
+        del self._accounts[account][database.id]
+
+    def drop_account(self, account: str) -> None:
+        """Delete everything that the account holds."""
+        for database in list(self.databases(account).values()):
+            self.drop_database(account, database)
+        self._accounts.pop(account, None)
+
+
+def _unique_keys(properties: dict[str, Any]) -> list[list[tuple[str, ...]]]:
+    keys = (properties.get("uniqueKeyPolicy") or {}).get("uniqueKeys") or []
+    return [[tuple(path.strip("/").split("/")) for path in key["paths"]] for key in keys]
+
+
+def _item_rid(container_rid: str, number: int) -> str:
+    return _encode(base64.b64decode(container_rid.replace("-", "/")) + number.to_bytes(8))
+
+
+def _encode(raw: bytes) -> str:
+    return base64.b64encode(raw).decode().replace("/", "-")
