@@ -1,0 +1,236 @@
+"""Cosmos DB: documents of the tenants' accounts, signed by leases, and of the publisher's registry.
+
+The client of an account is kept warm, because it holds connections and what it learnt of the account; the key is
+not. Each request gets its signature from the invocation's lease at the moment of sending (docs/adr/0002).
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from azure.core import MatchConditions
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import AzureError
+from azure.core.pipeline.transport import AsyncHttpResponse, HttpRequest
+from azure.cosmos import exceptions as cosmos
+from azure.cosmos.aio import ContainerProxy, CosmosClient
+
+from shared.access.documents import Document, DocumentChangedError, DocumentExistsError, Json, Query
+from shared.access.models import Account
+from shared.access.ports import Signer
+from shared.adapters.http import SharedTransport
+from shared.core.errors import BulkheadError, Kind
+from shared.core.lease import LeaseEndedError, LeaseExpiredError
+
+DATABASE = "bulkhead"
+_NO_KEY = "bm8ga2V5"  # base64 of "no key": the SDK wants one to start; SigningTransport replaces what it signs
+_SYSTEM = frozenset({"_rid", "_self", "_etag", "_attachments", "_ts"})
+_ANSWERS = frozenset({404, 409, 412})  # what an operation may well answer; the methods below translate them
+_FIELD = re.compile(r"[a-z_]+")
+
+_SIGNER: ContextVar[Signer | None] = ContextVar("signer", default=None)
+"""Whoever signs the requests of the call that is running. Set only for the length of one call of the SDK."""
+
+
+class SigningTransport(SharedTransport):
+    """Replaces each request's Authorization by a signature of the lease under which the request is sent.
+
+    A request outside a lease, of an ended lease, or to another host than the account's is not sent at all.
+    """
+
+    def __init__(self, base: SharedTransport, endpoint: str) -> None:
+        super().__init__(base.session)
+        self._endpoint = endpoint
+        name, _, domain = urlsplit(endpoint).hostname.partition(".")  # type: ignore[union-attr]
+        self._own_host = re.compile(rf"{re.escape(name)}(-[a-z0-9]+)?\.{re.escape(domain)}")  # also one region's host
+
+    async def send(self, request: HttpRequest, **config: Any) -> AsyncHttpResponse:
+        """Sign and send one request. Raises LeaseEndedError."""
+        signer = _SIGNER.get()
+        url = urlsplit(request.url)
+        if signer is None or url.hostname is None or not self._own_host.fullmatch(url.hostname):
+            raise LeaseEndedError("no lease covers this request")
+        resource_type, link = resource_of(url.path)
+        date = formatdate(usegmt=True).lower()
+        request.headers["x-ms-date"] = date
+        request.headers["authorization"] = signer.sign(self._endpoint, request.method, resource_type, link, date)
+        return await super().send(request, **config)
+
+
+def resource_of(path: str) -> tuple[str, str]:
+    """Type and link of the resource that `path` names, as the signature needs them.
+
+    `/dbs/a/colls/b/docs/c` is the docs `dbs/a/colls/b/docs/c`; `/dbs/a/colls/b/docs` is the feed of docs of
+    `dbs/a/colls/b` ("Access control on Azure Cosmos DB resources").
+    """
+    link = unquote(path).strip("/")
+    parts = link.split("/") if link else []
+    if len(parts) % 2:
+        return parts[-1], "/".join(parts[:-1])
+    return (parts[-2] if parts else ""), link
+
+
+class TenantAccounts:
+    """shared.access.ports.AccountOpener. Keeps the clients of the accounts used last, at most `limit` of them."""
+
+    def __init__(self, transport: SharedTransport, limit: int = 256) -> None:
+        self._transport = transport
+        self._limit = limit
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
+
+    def open(self, account: Account, signer: Signer) -> "CosmosDocuments":
+        """The account's documents, every request signed by `signer`."""
+        client = self._clients.get(account.endpoint)
+        if client is None:
+            client = _Client(account.endpoint, _NO_KEY, SigningTransport(self._transport, account.endpoint))
+            self._clients[account.endpoint] = client
+            if len(self._clients) > self._limit:
+                self._clients.popitem(last=False)  # holds no socket of its own and no key: nothing to close
+        self._clients.move_to_end(account.endpoint)
+        return CosmosDocuments(client, signer)
+
+
+def registry_documents(transport: SharedTransport, endpoint: str, identity: AsyncTokenCredential) -> "CosmosDocuments":
+    """The documents of the publisher's own registry account: Entra tokens of the managed identity, no key."""
+    return CosmosDocuments(_Client(endpoint, identity, transport), None)
+
+
+class _Client:
+    """One account's SDK client, set up at first use (it reads the account then)."""
+
+    def __init__(self, endpoint: str, credential: str | AsyncTokenCredential, transport: SharedTransport) -> None:
+        self._client = CosmosClient(
+            endpoint,
+            credential,
+            transport=transport,
+            enable_endpoint_discovery=False,  # the global endpoint follows the write region by DNS
+            retry_total=2,
+            retry_backoff_max=5,
+            retry_throttle_total=3,
+            retry_throttle_backoff_max=5,
+            connection_timeout=10,
+            read_timeout=20,
+        )
+        self._containers: dict[str, ContainerProxy] = {}
+        self._ready = False
+
+    async def container(self, name: str) -> ContainerProxy:
+        if not self._ready:
+            await self._client.__aenter__()
+            self._ready = True
+        if name not in self._containers:
+            self._containers[name] = self._client.get_database_client(DATABASE).get_container_client(name)
+        return self._containers[name]
+
+
+class CosmosDocuments:
+    """shared.access.documents.Documents of one account."""
+
+    def __init__(self, client: _Client, signer: Signer | None) -> None:
+        self._client = client
+        self._signer = signer
+
+    async def read(self, container: str, partition: str, document_id: str) -> Document | None:
+        """One document, or None."""
+        try:
+            return _document(await self._call(container, lambda c: c.read_item(document_id, partition)))
+        except cosmos.CosmosResourceNotFoundError:
+            return None
+
+    async def create(self, container: str, body: Json) -> Document:
+        """Store a new document. Raises DocumentExistsError."""
+        try:
+            return _document(await self._call(container, lambda c: c.create_item(body)))
+        except cosmos.CosmosResourceExistsError as error:
+            raise DocumentExistsError from error
+
+    async def replace(self, container: str, body: Json, etag: str) -> Document:
+        """Replace the state that `etag` names. Raises DocumentChangedError."""
+        try:
+            return _document(
+                await self._call(
+                    container,
+                    lambda c: c.replace_item(
+                        body["id"], body, etag=etag, match_condition=MatchConditions.IfNotModified
+                    ),
+                )
+            )
+        except (cosmos.CosmosAccessConditionFailedError, cosmos.CosmosResourceNotFoundError) as error:
+            raise DocumentChangedError from error
+
+    async def delete(self, container: str, partition: str, document_id: str) -> None:
+        """Delete a document; none there counts as done."""
+        try:
+            await self._call(container, lambda c: c.delete_item(document_id, partition))
+        except cosmos.CosmosResourceNotFoundError:
+            return
+
+    async def query(self, query: Query) -> Sequence[Document]:
+        """At most `query.limit` documents."""
+        conditions: list[str] = []
+        parameters: list[dict[str, object]] = []
+        for number, (field, value) in enumerate(query.where.items()):
+            if not _FIELD.fullmatch(field):
+                raise ValueError(field)
+            conditions.append(f"c.{field} = @p{number}")
+            parameters.append({"name": f"@p{number}", "value": value})
+        if query.after is not None:
+            conditions.append(f"c.id {'<' if query.descending else '>'} @after")
+            parameters.append({"name": "@after", "value": query.after})
+        text = "SELECT * FROM c"
+        if conditions:
+            text += " WHERE " + " AND ".join(conditions)
+        text += f" ORDER BY c.id {'DESC' if query.descending else 'ASC'}"
+        scope: dict[str, Any] = {} if query.partition is None else {"partition_key": query.partition}
+
+        async def first(container: ContainerProxy) -> list[Json]:
+            found: list[Json] = []
+            items = container.query_items(text, parameters=parameters, max_item_count=query.limit, **scope)
+            async for item in items:
+                found.append(item)
+                if len(found) == query.limit:
+                    break
+            return found
+
+        return [_document(item) for item in await self._call(query.container, first)]
+
+    async def _call[T](self, container: str, operation: Callable[[ContainerProxy], Awaitable[T]]) -> T:
+        """Run one operation; once more with a renewed key when the account refuses the key or the lease is too old."""
+        for last in (False, True):
+            token = _SIGNER.set(self._signer)
+            try:
+                return await operation(await self._client.container(container))
+            except cosmos.CosmosHttpResponseError as error:
+                if error.status_code in _ANSWERS:
+                    raise
+                if last or self._signer is None or error.status_code != 401:
+                    raise _unavailable(error) from error
+                await self._signer.renew(refused=True)
+            except AzureError as error:
+                raise _unavailable(error) from error
+            except LeaseExpiredError:
+                if last or self._signer is None:
+                    raise
+                await self._signer.renew(refused=False)
+            finally:
+                _SIGNER.reset(token)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _unavailable(error: AzureError) -> BulkheadError:
+    status = getattr(error, "status_code", None)
+    if status == 429:
+        return BulkheadError(Kind.THROTTLED, "account_throttled", "The account is busy.", retry_after=5)
+    if status == 413:
+        return BulkheadError(Kind.TOO_LARGE, "document_too_large", "The document is too large.")
+    if isinstance(status, int) and 400 <= status < 500 and status not in (401, 403, 408, 449):
+        return BulkheadError(Kind.BROKEN, "account_refused", f"The account refused the request with status {status}.")
+    return BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "The account does not answer.", retry_after=5)
+
+
+def _document(item: Any) -> Document:
+    return Document({name: value for name, value in item.items() if name not in _SYSTEM}, item["_etag"])

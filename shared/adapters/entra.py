@@ -1,0 +1,126 @@
+"""Entra ID: step 2, the daemon's identity; and the keys with which it signs our callers' tokens."""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+from typing import Any, cast
+
+import aiohttp
+import jwt
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.identity.aio import CertificateCredential, ClientSecretCredential
+
+from shared.access.failures import AccessError, Failure
+from shared.access.models import Credential, Daemon
+from shared.adapters.failure import access_error, retry_after
+from shared.adapters.http import SharedTransport
+from shared.core.clock import Clock
+from shared.core.errors import BulkheadError, Kind
+from shared.core.secret import Secret
+from shared.core.token import SigningKey
+
+RESOURCE_MANAGER_SCOPE = "https://management.azure.com/.default"
+_JWKS = "https://login.microsoftonline.com/common/discovery/v2.0/keys"
+_PKCS12 = "application/x-pkcs12"
+
+
+class Entra:
+    """shared.access.ports.IdentityProvider. A credential object lives for one token: it caches, so it must not stay."""
+
+    def __init__(self, transport: SharedTransport) -> None:
+        self._transport = transport
+
+    async def take_on(self, daemon: Daemon, credential: Credential) -> Secret:
+        """A token for Resource Manager as the daemon application. Raises AccessError."""
+        try:
+            source = self._credential(daemon, credential)
+        except (ValueError, binascii.Error) as error:
+            raise AccessError(2, Failure.MISCONFIGURED) from error
+        try:
+            return Secret((await source.get_token(RESOURCE_MANAGER_SCOPE)).token)
+        except ClientAuthenticationError as error:
+            raise _refusal(error) from error
+        except AzureError as error:
+            raise access_error(2, error) from error
+
+    def _credential(self, daemon: Daemon, credential: Credential) -> ClientSecretCredential | CertificateCredential:
+        value = credential.value.reveal()
+        if credential.kind == "secret":
+            return ClientSecretCredential(
+                daemon.directory_id, daemon.client_id, value, transport=self._transport, retry_total=0
+            )
+        # Key Vault holds PKCS#12 in base64 and PEM as it is ("Get started with Key Vault certificates").
+        data = base64.b64decode(value, validate=True) if credential.content_type == _PKCS12 else value.encode()
+        return CertificateCredential(
+            daemon.directory_id, daemon.client_id, certificate_data=data, transport=self._transport, retry_total=0
+        )
+
+
+def _refusal(error: ClientAuthenticationError) -> AccessError:
+    """Entra's refusals, by its `error` code ("Microsoft identity platform and OAuth 2.0", error codes)."""
+    if error.response is None:
+        return AccessError(2, Failure.TRANSIENT)
+    status = error.response.status_code or 0
+    code = ""  # without a JSON body the status decides
+    with contextlib.suppress(ValueError, AttributeError):
+        code = str(cast(Any, error.response).json().get("error", ""))
+    wait = retry_after(error)
+    if status == 429 or code == "temporarily_unavailable":
+        return AccessError(2, Failure.THROTTLED, status=status, retry_after=wait)
+    if status >= 500:
+        return AccessError(2, Failure.TRANSIENT, status=status, retry_after=wait)
+    if code == "invalid_client":
+        return AccessError(2, Failure.CREDENTIAL_REJECTED, status=status)
+    if code == "unauthorized_client":
+        return AccessError(2, Failure.NOT_FOUND, status=status)
+    return AccessError(2, Failure.MISCONFIGURED, status=status)
+
+
+class SigningKeys:
+    """Entra's public signing keys, cached. Asked again for an unknown key, but not more often than `pause` seconds.
+
+    The pause stops a caller who invents key ids from making us hammer Entra. Keys are renewed after `lifetime`, so
+    that a withdrawn key stops working ("Signing key rollover in the Microsoft identity platform": check each 24 h).
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, clock: Clock, *, pause: float = 30, lifetime: float = 6 * 3600
+    ) -> None:
+        self._session = session
+        self._clock = clock
+        self._pause = pause
+        self._lifetime = lifetime
+        self._keys: dict[str, SigningKey] = {}
+        self._fetched: float | None = None
+        self._lock = asyncio.Lock()
+
+    async def get(self, kid: str) -> SigningKey:
+        """The key `kid`. Raises BulkheadError: unauthenticated for an unknown key, unavailable without an answer."""
+        if self._age() > self._lifetime or (kid not in self._keys and self._age() > self._pause):
+            async with self._lock:
+                if self._age() > self._pause:
+                    await self._fetch()
+        try:
+            return self._keys[kid]
+        except KeyError:
+            raise BulkheadError(Kind.UNAUTHENTICATED, "invalid_token", "The token's key is unknown.") from None
+
+    def _age(self) -> float:
+        return float("inf") if self._fetched is None else self._clock.monotonic() - self._fetched
+
+    async def _fetch(self) -> None:
+        try:
+            async with self._session.get(_JWKS, headers={"Accept-Encoding": "identity"}) as answer:
+                answer.raise_for_status()
+                document = await answer.json()
+            self._keys = {
+                key["kid"]: SigningKey(key["kid"], jwt.PyJWK(key, algorithm="RS256").key, key["issuer"])
+                for key in document["keys"]
+                if key.get("kty") == "RSA" and key.get("issuer")
+            }
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
+            raise BulkheadError(
+                Kind.UNAVAILABLE, "identity_unavailable", "Tokens cannot be verified at the moment.", retry_after=5
+            ) from error
+        self._fetched = self._clock.monotonic()

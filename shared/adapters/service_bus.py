@@ -1,0 +1,111 @@
+"""Service Bus: the queues that the application writes to. Senders stay open, since opening one takes half a second."""
+
+import asyncio
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, timedelta
+
+import msgspec
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusClient, ServiceBusSender
+from azure.servicebus.exceptions import ServiceBusError
+
+from shared.core.clock import Clock
+from shared.core.context import REQUEST_ID
+from shared.core.errors import BulkheadError, Kind
+from shared.core.secret import Secret
+from shared.screening.models import ScreeningJob
+
+SCREENINGS = "screenings"
+CHECK_REQUESTS = "check-requests"
+REJECTED = "check-requests-rejected"
+
+_SESSIONS_PER_TENANT = 4  # a tenant's flood occupies at most so many sessions at a time, so others get their turn
+
+
+class Queues:
+    """Sends to any queue of the namespace."""
+
+    def __init__(self, client: ServiceBusClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._senders: dict[str, ServiceBusSender] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def send(self, queue: str, messages: Sequence[ServiceBusMessage], delay: float = 0) -> None:
+        """Send `messages` together, to appear after `delay` seconds. Raises BulkheadError (unavailable)."""
+        if delay > 0:
+            appear = self._clock.now().astimezone(UTC) + timedelta(seconds=delay)
+            for message in messages:
+                message.scheduled_enqueue_time_utc = appear
+        # One at a time: a sender's link is not made for concurrent use.
+        async with self._locks.setdefault(queue, asyncio.Lock()):
+            sender = self._senders.get(queue)
+            if sender is None:
+                sender = self._senders[queue] = self._client.get_queue_sender(queue)
+            try:
+                await sender.send_messages(list(messages))
+            except (ServiceBusError, OSError, ValueError) as error:
+                self._senders.pop(queue, None)
+                raise BulkheadError(
+                    Kind.UNAVAILABLE, "queue_unavailable", "The work cannot be queued at the moment.", retry_after=5
+                ) from error
+
+    async def close(self) -> None:
+        """Close all senders and the connection."""
+        await self._client.close()
+
+
+def connect(
+    connection_string: Secret | None, namespace: str | None, identity: AsyncTokenCredential
+) -> ServiceBusClient:
+    """A client by connection string (local stack), else by namespace with the managed identity."""
+    if connection_string is not None:
+        return ServiceBusClient.from_connection_string(connection_string.reveal())
+    if namespace is None:
+        raise ValueError("neither a connection string nor a namespace")
+    return ServiceBusClient(namespace, identity)
+
+
+class Screenings:
+    """shared.screening.ports.ScreeningQueue."""
+
+    def __init__(self, queues: Queues) -> None:
+        self._queues = queues
+
+    async def enqueue(self, jobs: list[ScreeningJob], delay: float) -> None:
+        """Put jobs on the queue. Raises BulkheadError (unavailable)."""
+        messages = [
+            ServiceBusMessage(
+                msgspec.json.encode(job),
+                content_type="application/json",
+                session_id=f"{job.tenant_id}-{zlib.crc32(job.report_id.encode()) % _SESSIONS_PER_TENANT}",
+                correlation_id=REQUEST_ID.get() or None,
+            )
+            for job in jobs
+        ]
+        await self._queues.send(SCREENINGS, messages, delay)
+
+
+class CheckRequests:
+    """shared.screening.ports.RequestQueue."""
+
+    def __init__(self, queues: Queues) -> None:
+        self._queues = queues
+
+    async def reject(self, message: str, reason: str) -> None:
+        """Move a message to the rejected ones. Raises BulkheadError (unavailable)."""
+        await self._queues.send(REJECTED, [self._message(message, {"reason": reason})])
+
+    async def retry(self, message: str, attempt: int, delay: float) -> None:
+        """Put a message on the queue again. Raises BulkheadError (unavailable)."""
+        await self._queues.send(CHECK_REQUESTS, [self._message(message, {"attempt": attempt})], delay)
+
+    def _message(self, body: str, properties: dict[str | bytes, int | str]) -> ServiceBusMessage:
+        return ServiceBusMessage(
+            body,
+            content_type="application/jose",
+            application_properties=properties,  # type: ignore[arg-type]
+            correlation_id=REQUEST_ID.get() or None,
+        )

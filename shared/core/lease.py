@@ -1,0 +1,106 @@
+"""A lease: the right to sign requests to one tenant's Cosmos DB account, for one purpose, for a short time.
+
+The key never leaves the lease. Whoever works on the account asks the lease to sign each request at the moment of
+sending; when the lease has ended or is too old, it signs nothing more and holds no key.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote
+
+from shared.core.ids import LeaseId, TenantId
+from shared.core.secret import Secret
+
+type KeyKind = Literal["primary", "secondary", "primary_readonly", "secondary_readonly"]
+
+
+class LeaseEndedError(RuntimeError):
+    """The lease was asked to sign after its end, or for another account."""
+
+
+class LeaseExpiredError(LeaseEndedError):
+    """The lease is beyond its maximum age; it has forgotten its key and may be renewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """Why a lease is asked for. Goes into the access record, so it holds ids only, never personal data."""
+
+    actor: str
+    action: str
+    object_id: str
+    request_id: str
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKey:
+    """One key of an account and which of the four it is."""
+
+    kind: KeyKind
+    secret: Secret
+
+
+class Lease:
+    """Signs requests to `endpoint` until `end` is called or `max_age` seconds of `monotonic` time have passed."""
+
+    __slots__ = ("_ended", "_endpoint", "_expires", "_key", "_max_age", "_monotonic", "id", "purpose", "tenant_id")
+
+    def __init__(
+        self,
+        lease_id: LeaseId,
+        tenant_id: TenantId,
+        endpoint: str,
+        purpose: Purpose,
+        *,
+        max_age: float,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.id = lease_id
+        self.tenant_id = tenant_id
+        self.purpose = purpose
+        self._endpoint = endpoint
+        self._max_age = max_age
+        self._monotonic = monotonic
+        self._key: AccountKey | None = None
+        self._expires = 0.0
+        self._ended = False
+
+    def hold(self, key: AccountKey) -> None:
+        """Sign with `key` from now on, for the maximum age. Raises LeaseEndedError after the end: it stays ended."""
+        if self._ended:
+            raise LeaseEndedError("this lease has ended")
+        self._key = key
+        self._expires = self._monotonic() + self._max_age
+
+    @property
+    def live(self) -> bool:
+        """Whether the lease signs now."""
+        return self._key is not None and self._monotonic() < self._expires
+
+    def sign(self, endpoint: str, verb: str, resource_type: str, resource_link: str, date: str) -> str:
+        """The Authorization header for one request to Cosmos DB.
+
+        `date` is the request's x-ms-date. Raises LeaseEndedError, also when `endpoint` is not the lease's own, and
+        LeaseExpiredError beyond the maximum age.
+        Form: "Access control on Azure Cosmos DB resources" (REST reference).
+        """
+        if endpoint != self._endpoint:
+            raise LeaseEndedError("this lease is for another account")
+        if self._ended:
+            raise LeaseEndedError("this lease has ended")
+        if self._key is None or not self.live:
+            self._key = None
+            raise LeaseExpiredError("this lease is beyond its maximum age")
+        text = f"{verb.lower()}\n{resource_type.lower()}\n{resource_link}\n{date.lower()}\n\n"
+        digest = hmac.digest(base64.b64decode(self._key.secret.reveal()), text.encode(), hashlib.sha256)
+        return quote(f"type=master&ver=1.0&sig={base64.b64encode(digest).decode()}", safe="-_.!~*'()")
+
+    def end(self) -> None:
+        """Forget the key, for good. May be called again."""
+        self._ended = True
+        self._key = None

@@ -1,0 +1,1 @@
+"""Where triggers come in: each turns one trigger into one call and one answer."""

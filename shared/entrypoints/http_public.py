@@ -1,0 +1,34 @@
+"""HTTP: health and the API's own description. No token, no tenant."""
+
+import azure.functions as func
+
+from shared.bootstrap import app
+from shared.core.errors import BulkheadError
+from shared.entrypoints.idempotency import Answer
+from shared.entrypoints.openapi import document
+from shared.entrypoints.serving import OPERATIONS, Api, answer
+
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+api = Api(blueprint)
+
+
+@api.public("GET", "health/live")
+async def health_live(_: func.HttpRequest) -> Answer:
+    """Tell that the process answers."""
+    return answer({"status": "ok"})
+
+
+@api.public("GET", "health/ready")
+async def health_ready(_: func.HttpRequest) -> Answer:
+    """Tell whether requests can be served: the registry answers."""
+    try:
+        await app().registry.page(None, None, 1)
+    except BulkheadError as error:
+        return answer({"status": "unavailable", "registry": error.code}, 503, retry_after="5")
+    return answer({"status": "ok", "registry": "ok"})
+
+
+@api.public("GET", "openapi.json")
+async def openapi(_: func.HttpRequest) -> Answer:
+    """Describe the API."""
+    return answer(document(OPERATIONS))

@@ -1,0 +1,107 @@
+"""HTTP: the tenant's own settings and access log, and the publisher's work on tenants."""
+
+from datetime import datetime
+
+import azure.functions as func
+
+from shared.access.log import AccessLog
+from shared.core.audit import AccessRecord
+from shared.core.errors import BulkheadError, Kind
+from shared.core.ids import TenantId
+from shared.core.policy import Action
+from shared.entrypoints import paging
+from shared.entrypoints.idempotency import Answer
+from shared.entrypoints.serving import Api, Call, TenantCall, answer
+from shared.tenants.life_cycle import LifeCycle
+from shared.tenants.models import KeySet, Registration, TenantPatch, TenantView, view
+from shared.tenants.registry import Stored
+
+tenant_blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+publisher_blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+tenant_api = Api(tenant_blueprint)
+publisher_api = Api(publisher_blueprint)
+
+
+@tenant_api.tenant("GET", "access_log", Action.ACCESS_LOG_READ, result=list[AccessRecord], query=("limit", "cursor"))
+async def list_access_log(call: TenantCall) -> Answer:
+    """List every disclosure of a key to this tenant's data, newest first."""
+    position = paging.position(call.params, call.tenant.id, "access_log")
+    since = datetime.fromisoformat(call.tenant.created_at)
+    async with call.account("access_log", writes=False) as account:
+        found = await AccessLog(account).newest_first(position.after, position.limit + 1, since, call.now)
+    return answer(position.page(found, found))
+
+
+@tenant_api.tenant("GET", "tenant", Action.TENANT_READ, result=TenantView)
+async def get_own_tenant(call: TenantCall) -> Answer:
+    """Show the tenant's own settings."""
+    return _shown(await call.app.registry.read(call.tenant.id))
+
+
+@tenant_api.tenant("PATCH", "tenant", Action.TENANT_WRITE, body=TenantPatch, result=TenantView)
+async def patch_own_tenant(call: TenantCall) -> Answer:
+    """Change the tenant's own settings; needs If-Match."""
+    etag, change = call.if_match(), call.body(TenantPatch)
+    return _shown(await call.app.tenant_settings.patch(call.tenant.id, change, etag, call.now))
+
+
+@tenant_api.tenant("PUT", "tenant/signing_keys", Action.TENANT_WRITE, body=KeySet, result=TenantView)
+async def put_signing_keys(call: TenantCall) -> Answer:
+    """Replace the keys (a JWKS) with which the tenant signs queue messages; If-Match: * replaces whatever is there."""
+    etag, keys = call.if_match(), call.body(KeySet)
+    return _shown(
+        await call.app.tenant_settings.set_signing_keys(call.tenant.id, keys, None if etag == "*" else etag, call.now)
+    )
+
+
+@tenant_api.tenant("POST", "tenant/lock", Action.TENANT_WRITE, result=TenantView)
+async def lock_own_tenant(call: TenantCall) -> Answer:
+    """Lock the tenant: an emergency brake that only the publisher's staff can release."""
+    return _shown(await call.app.tenant_settings.set_status(call.tenant.id, "locked", call.now))
+
+
+@publisher_api.publisher(
+    "GET", "tenants", Action.TENANTS_READ, result=list[TenantView], query=("application_id", "limit", "cursor")
+)
+async def list_tenants(call: Call) -> Answer:
+    """List tenants; `application_id` finds the one of a managed application."""
+    wanted = call.params.get("application_id")
+    application_id = "/" + wanted.strip("/").lower() if wanted else None
+    position = paging.position(call.params, "tenants", application_id or "")
+    found = await call.app.registry.page(application_id, position.after, position.limit + 1)
+    return answer(position.page(found, [view(tenant) for tenant in found]))
+
+
+@publisher_api.publisher("POST", "tenants", Action.TENANTS_WRITE, body=Registration, result=TenantView, status=201)
+async def register_tenant(call: Call) -> Answer:
+    """Register a tenant whose daemon application was made by hand."""
+    stored = await _life_cycle(call).register(call.body(Registration), call.caller, call.request_id)
+    return answer(view(stored.tenant), 201, etag=stored.etag, location=f"/api/tenants/{stored.tenant.id}")
+
+
+@publisher_api.publisher("GET", "tenants/{tenant_id}", Action.TENANTS_READ, result=TenantView)
+async def get_tenant(call: Call) -> Answer:
+    """Show a tenant."""
+    return _shown(await call.app.registry.read(TenantId(call.path("tenant_id"))))
+
+
+@publisher_api.publisher("POST", "tenants/{tenant_id}/lock", Action.TENANTS_WRITE, result=TenantView)
+async def lock_tenant(call: Call) -> Answer:
+    """Lock a tenant: nothing reaches its account until it is unlocked."""
+    return _shown(await call.app.tenant_settings.set_status(TenantId(call.path("tenant_id")), "locked", call.now))
+
+
+@publisher_api.publisher("POST", "tenants/{tenant_id}/unlock", Action.TENANTS_WRITE, result=TenantView)
+async def unlock_tenant(call: Call) -> Answer:
+    """Unlock a tenant."""
+    return _shown(await call.app.tenant_settings.set_status(TenantId(call.path("tenant_id")), "active", call.now))
+
+
+def _life_cycle(call: Call) -> LifeCycle:
+    if call.app.life_cycle is None:
+        raise BulkheadError(Kind.BROKEN, "not_on_this_plane", "This deployment does not register tenants.")
+    return call.app.life_cycle
+
+
+def _shown(stored: Stored) -> Answer:
+    return answer(view(stored.tenant), etag=stored.etag)

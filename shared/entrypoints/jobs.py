@@ -1,0 +1,153 @@
+"""Service Bus: the screenings to run, and the orders that tenants' own systems sign.
+
+A function in Python cannot settle a message by a supported way: returning completes it, raising abandons it. So what
+cannot be done now is put on the queue again for later and this message completed; nothing is lost in between,
+because the new message is there before the old one goes.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import azure.functions as func
+import msgspec
+
+from shared import telemetry
+from shared.bootstrap import App, app
+from shared.core.caller import ServiceCaller
+from shared.core.context import REQUEST_ID
+from shared.core.errors import BulkheadError, Kind
+from shared.core.ids import RequestId, TenantId, derived_id, new_id
+from shared.core.lease import Purpose
+from shared.screening import reports
+from shared.screening.jobs import Fate, run_screening
+from shared.screening.models import ReportId, ScreeningJob
+from shared.screening.store import ScreeningStore
+from shared.settings import SERVICE_BUS
+from shared.tenants import signed_requests
+from shared.tenants.signed_requests import RejectedRequestError, SignedRequest
+
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
+
+_UNWRITTEN_AFTER = 300.0  # seconds: Functions ends an HTTP request after 230, so its report will not come any more
+_GIVE_UP_AFTER = 24 * 3600.0  # seconds for which a job is tried again while a tenant's account does not open
+_FIRST_PAUSE = 2.0
+_LONGEST_PAUSE = 300.0
+_RETRIED = (Kind.UNAVAILABLE, Kind.THROTTLED, Kind.PRECONDITION_FAILED)
+
+
+@blueprint.function_name("run_screening")
+@blueprint.service_bus_queue_trigger(
+    "message", connection=SERVICE_BUS, queue_name="screenings", is_sessions_enabled=True
+)
+async def run_screening_job(message: func.ServiceBusMessage) -> None:
+    """Run one screening."""
+    await _served("run_screening", lambda application, request_id: _screen(application, request_id, message))
+
+
+@blueprint.function_name("accept_check_request")
+@blueprint.service_bus_queue_trigger("message", connection=SERVICE_BUS, queue_name="check-requests")
+async def accept_check_request(message: func.ServiceBusMessage) -> None:
+    """Order the check that a tenant's own system asks for."""
+    await _served("accept_check_request", lambda application, request_id: _order(application, request_id, message))
+
+
+async def _served(function: str, work: Callable[[App, RequestId], Awaitable[None]]) -> None:
+    application = app()
+    request_id = RequestId(new_id("req", application.clock.now()))
+    REQUEST_ID.set(request_id)
+    try:
+        await work(application, request_id)
+    except BulkheadError as error:
+        telemetry.event("job_failed", function=function, request_id=request_id, code=error.code)
+        # The host logs what a function raises, so what is raised has a text of ours.
+        raise JobFailedError(error.code) from None
+    except Exception as error:  # noqa: BLE001 - likewise: an unexpected error's text may quote the message
+        telemetry.failure("job_failed", error, function=function, request_id=request_id)
+        raise JobFailedError(type(error).__name__) from None
+
+
+class JobFailedError(Exception):
+    """The job cannot be done; its message is abandoned and in the end dead-lettered."""
+
+
+async def _screen(application: App, request_id: RequestId, message: func.ServiceBusMessage) -> None:
+    job = msgspec.json.decode(message.get_body(), type=ScreeningJob)
+    now = application.clock.now()
+    age = (now - datetime.fromisoformat(job.accepted_at)).total_seconds()
+    seen: dict[str, Any] = {
+        "request_id": request_id, "tenant_id": job.tenant_id, "report_id": job.report_id,
+        "screening_id": job.screening_id, "attempt": job.attempt,
+    }  # fmt: skip
+    pause = min(_FIRST_PAUSE * 2 ** min(job.attempt - 1, 10), _LONGEST_PAUSE)
+    try:
+        tenant = await application.registry.get(TenantId(job.tenant_id))
+        purpose = Purpose(
+            ServiceCaller("run_screening").actor, "screenings.run", job.report_id, request_id, writes=True
+        )
+        async with application.broker.lease(tenant.target, purpose) as account:
+            fate = await run_screening(
+                ScreeningStore(account), application.engines, job.report_id, job.screening_id, now
+            )
+        if fate is Fate.NOT_WRITTEN and age > _UNWRITTEN_AFTER:
+            telemetry.event("screening_without_report", **seen)
+            return
+    except BulkheadError as error:
+        if error.kind not in (*_RETRIED, Kind.FORBIDDEN) or age > _GIVE_UP_AFTER:  # forbidden: locked for a while
+            raise
+        telemetry.event("screening_postponed", code=error.code, **seen)
+        pause = max(pause, error.retry_after or 0.0)
+        fate = Fate.NOT_WRITTEN
+    if fate is Fate.NOT_WRITTEN:
+        await application.screenings.enqueue([msgspec.structs.replace(job, attempt=job.attempt + 1)], pause)
+    else:
+        telemetry.event("screening_run", fate=fate, **seen)
+
+
+async def _order(application: App, request_id: RequestId, message: func.ServiceBusMessage) -> None:
+    text = message.get_body().decode("ascii", errors="replace")
+    attempt = _attempt(message)
+    try:
+        request = await _verified(application, text)
+        report_id = await _ordered(application, request_id, request)
+    except RejectedRequestError as error:
+        telemetry.event("check_request_rejected", request_id=request_id, reason=error.reason)
+        await application.check_requests.reject(text, error.reason)
+    except BulkheadError as error:
+        if error.kind in _RETRIED:
+            telemetry.event("check_request_postponed", request_id=request_id, code=error.code, attempt=attempt)
+            pause = min(_FIRST_PAUSE * 2 ** min(attempt - 1, 10), _LONGEST_PAUSE)
+            await application.check_requests.retry(text, attempt + 1, max(pause, error.retry_after or 0.0))
+        elif error.kind in (Kind.UNPROCESSABLE, Kind.CONFLICT, Kind.NOT_FOUND, Kind.FORBIDDEN):
+            telemetry.event("check_request_rejected", request_id=request_id, reason=error.code)
+            await application.check_requests.reject(text, error.code)
+        else:
+            raise
+    else:
+        telemetry.event(
+            "check_request_accepted", request_id=request_id, tenant_id=request.tenant_id, report_id=report_id
+        )
+
+
+async def _verified(application: App, text: str) -> SignedRequest:
+    tenants = await application.registry.of_directory(signed_requests.issuer(text))
+    return signed_requests.verify(text, tenants, application.settings.api_audience, application.clock.now())
+
+
+async def _ordered(application: App, request_id: RequestId, request: SignedRequest) -> ReportId:
+    """Order the check. Its report's id follows from the message's `jti`, so that it is made once."""
+    tenant = await application.registry.get(request.tenant_id)
+    issued = datetime.fromtimestamp(request.issued_at, UTC)
+    report_id = ReportId(derived_id("rep", issued, tenant.id, request.jti))
+    purpose = Purpose(request.caller.actor, "reports.write", report_id, request_id, writes=True)
+    async with application.broker.lease(tenant.target, purpose) as account:
+        await reports.order(
+            ScreeningStore(account), application.screenings, tenant.id, report_id,
+            request.candidate_id, request.package, "queue", application.clock.now(),
+        )  # fmt: skip
+    return report_id
+
+
+def _attempt(message: func.ServiceBusMessage) -> int:
+    value = (message.application_properties or {}).get("attempt", 1)
+    return value if isinstance(value, int) and value > 0 else 1

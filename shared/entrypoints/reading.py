@@ -1,0 +1,103 @@
+"""Reading requests: bodies into models with every fault named, and what else a request carries."""
+
+import re
+from typing import Any, TypeAliasType, get_args, get_type_hints
+
+import azure.functions as func
+import msgspec
+
+from shared.core.errors import BulkheadError, FieldError, Kind
+
+LARGEST_BODY = 256 * 1024  # bytes; the largest sensible body is a candidate with addresses, a few kilobytes
+
+_PATH = re.compile(r" - at `\$([^`]*)`$")
+_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]")
+
+
+def body[B: msgspec.Struct](request: func.HttpRequest, model: type[B]) -> B:
+    """The JSON body as `model`. Raises BulkheadError: too_large, unsupported_media_type, invalid, unprocessable."""
+    raw = request.get_body() or b""
+    if len(raw) > LARGEST_BODY:
+        raise BulkheadError(Kind.TOO_LARGE, "body_too_large", f"The body is larger than {LARGEST_BODY} bytes.")
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise BulkheadError(Kind.UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be application/json.")
+    try:
+        data = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BulkheadError(Kind.INVALID, "malformed_json", "The body is not valid JSON.") from None
+    return parse(data, model)
+
+
+def parse[B: msgspec.Struct](data: Any, model: type[B]) -> B:
+    """`data` as `model`. Raises BulkheadError (unprocessable) naming each faulty field, never a value."""
+    if not isinstance(data, dict):
+        raise _invalid([FieldError("", "Expected an object.")])
+    hints = get_type_hints(model, include_extras=True)
+    faults: list[FieldError] = []
+    for field in msgspec.structs.fields(model):
+        if field.encode_name not in data:
+            if field.required:
+                faults.append(FieldError(f"/{field.encode_name}", "This field is required."))
+            continue
+        try:
+            msgspec.convert(data[field.encode_name], hints[field.name])
+        except msgspec.ValidationError as error:
+            faults.append(_fault(f"/{field.encode_name}", str(error)))
+    known = {field.encode_name for field in msgspec.structs.fields(model)}
+    if not data.keys() <= known:
+        faults.append(
+            FieldError("", f"There is a field that is not known here. Known are: {', '.join(sorted(known))}.")
+        )
+    if faults:
+        raise _invalid(faults)
+    return msgspec.convert(data, model)
+
+
+def _fault(pointer: str, message: str) -> FieldError:
+    """From msgspec's message to a pointer and a text. Texts that could quote the input are replaced."""
+    if found := _PATH.search(message):
+        message = message[: found.start()]
+        for name, index in _STEP.findall(found.group(1)):
+            pointer += f"/{name or index}"
+    if message.startswith(("Expected", "Object missing required field", "Invalid date", "Invalid RFC3339")):
+        return FieldError(pointer, message.replace("`", "'") + ".")
+    if message.startswith("Object contains unknown field"):
+        return FieldError(pointer, "There is a field that is not known here.")
+    return FieldError(pointer, "This value is not allowed.")
+
+
+def _invalid(faults: list[FieldError]) -> BulkheadError:
+    return BulkheadError(Kind.UNPROCESSABLE, "validation_failed", "The request is not valid.", fields=tuple(faults))
+
+
+def allowed_values(annotation: Any) -> tuple[str, ...]:
+    """The texts that a Literal (also behind an alias) allows."""
+    while isinstance(annotation, TypeAliasType):
+        annotation = annotation.__value__
+    return tuple(str(value) for value in get_args(annotation))
+
+
+def if_match(request: func.HttpRequest) -> str:
+    """The If-Match header. Raises BulkheadError (precondition_required) without one."""
+    value: str = request.headers.get("If-Match", "").strip()
+    if not value:
+        raise BulkheadError(
+            Kind.PRECONDITION_REQUIRED, "if_match_required", "Send If-Match with the ETag of the state to change."
+        )
+    return value
+
+
+def idempotency_key(request: func.HttpRequest) -> str | None:
+    """The Idempotency-Key header, bare or as a quoted string (RFC 8941). Raises BulkheadError (invalid)."""
+    value: str | None = request.headers.get("Idempotency-Key")
+    if value is None:
+        return None
+    value = value.strip()
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        value = value[1:-1]
+    if not 1 <= len(value) <= 255 or not value.isascii() or not value.isprintable():
+        raise BulkheadError(
+            Kind.INVALID, "invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable ASCII characters."
+        )
+    return value

@@ -1,0 +1,256 @@
+"""How every HTTP function is served: who asks, for which tenant, may they, and what answer they get.
+
+An endpoint declares its route, the action it is, and its models; everything else happens here, once for all.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import azure.functions as func
+import msgspec
+
+from shared import telemetry
+from shared.access.documents import Documents
+from shared.bootstrap import App, app
+from shared.core import policy, token
+from shared.core.caller import TokenCaller
+from shared.core.context import REQUEST_ID
+from shared.core.errors import BulkheadError, Kind, not_found
+from shared.core.ids import RequestId, new_id
+from shared.core.lease import Purpose
+from shared.core.policy import Action
+from shared.entrypoints import idempotency, reading
+from shared.entrypoints.idempotency import Answer
+from shared.entrypoints.problems import problem
+from shared.tenants.models import Tenant
+
+type Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def answer(body: Any, status: int = 200, **headers: str) -> Answer:
+    """An answer with a JSON body. Header names are given with underscores: `etag=...`, `retry_after=...`."""
+    named = {name.replace("_", "-").title().replace("Etag", "ETag"): value for name, value in headers.items()}
+    return Answer(status=status, body=msgspec.json.encode(body).decode(), headers=named)
+
+
+NO_CONTENT = Answer(status=204, body="")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose caller is known and allowed."""
+
+    app: App
+    action: Action
+    caller: TokenCaller
+    request: func.HttpRequest
+    request_id: RequestId
+    now: datetime
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """The query string's parameters."""
+        params: Mapping[str, str] = self.request.params
+        return params
+
+    def path(self, name: str) -> str:
+        """A parameter of the route."""
+        return str(self.request.route_params[name])
+
+    def body[B: msgspec.Struct](self, model: type[B]) -> B:
+        """The body as `model`. Raises BulkheadError."""
+        return reading.body(self.request, model)
+
+    def if_match(self) -> str:
+        """The If-Match header. Raises BulkheadError (precondition_required)."""
+        return reading.if_match(self.request)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantCall(Call):
+    """A request of a tenant's own user or application, for that tenant."""
+
+    tenant: Tenant
+
+    def account(self, object_id: str, *, writes: bool) -> AbstractAsyncContextManager[Documents]:
+        """The tenant's account, opened just in time for this request and `object_id`."""
+        purpose = Purpose(self.caller.actor, self.action, object_id, self.request_id, writes)
+        return self.app.broker.lease(self.tenant.target, purpose)
+
+    async def once(self, account: Documents, object_id: str, work: Callable[[str], Awaitable[Answer]]) -> Answer:
+        """Do `work` with the id of what it makes; with an Idempotency-Key, only once."""
+        key = reading.idempotency_key(self.request)
+        if key is None:
+            return await work(object_id)
+        route = f"{self.request.method} {self.request.url.partition('?')[0].partition('://')[2].partition('/')[2]}"
+        payload = hashlib.sha256(self.request.get_body() or b"").digest()
+        return await idempotency.once(account, route, key, payload, object_id, self.now, work)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What the OpenAPI document tells of an endpoint."""
+
+    method: Method
+    route: str
+    name: str
+    summary: str
+    audience: Literal["tenant", "publisher", "public"]
+    action: Action | None
+    body: type[msgspec.Struct] | None
+    result: Any
+    status: int
+    query: tuple[str, ...]
+
+
+OPERATIONS: list[Operation] = []
+
+
+class Api:
+    """Registers endpoints on a blueprint."""
+
+    def __init__(self, blueprint: func.Blueprint) -> None:
+        self._blueprint = blueprint
+
+    def tenant(
+        self,
+        method: Method,
+        route: str,
+        action: Action,
+        *,
+        result: Any = None,
+        body: type[msgspec.Struct] | None = None,
+        status: int = 200,
+        query: tuple[str, ...] = (),
+    ) -> Callable[[Callable[[TenantCall], Awaitable[Answer]]], Any]:
+        """An endpoint for a tenant's own callers; the tenant is that of the token's directory."""
+
+        async def call(request: func.HttpRequest, request_id: RequestId) -> TenantCall:
+            application = app()
+            caller = await _caller(application, request)
+            tenant = await _tenant(application, caller, request)
+            policy.require_client(caller, application.settings.front_end_client_ids | set(tenant.allowed_client_ids))
+            policy.require_tenant_role(caller, action)
+            tenant.require_active()
+            return TenantCall(application, action, caller, request, request_id, application.clock.now(), tenant)
+
+        return self._endpoint(method, route, call, "tenant", action, body, result, status, query)
+
+    def publisher(
+        self,
+        method: Method,
+        route: str,
+        action: Action,
+        *,
+        result: Any = None,
+        body: type[msgspec.Struct] | None = None,
+        status: int = 200,
+        query: tuple[str, ...] = (),
+    ) -> Callable[[Callable[[Call], Awaitable[Answer]]], Any]:
+        """An endpoint for the publisher's staff."""
+
+        async def call(request: func.HttpRequest, request_id: RequestId) -> Call:
+            application = app()
+            caller = await _caller(application, request)
+            policy.require_publisher_role(caller, action, application.settings.publisher_directory_id)
+            policy.require_client(caller, application.settings.front_end_client_ids)
+            return Call(application, action, caller, request, request_id, application.clock.now())
+
+        return self._endpoint(method, route, call, "publisher", action, body, result, status, query)
+
+    def public(
+        self, method: Method, route: str, *, result: Any = None
+    ) -> Callable[[Callable[[func.HttpRequest], Awaitable[Answer]]], Any]:
+        """An endpoint without a token: health and the API's description."""
+
+        async def call(request: func.HttpRequest, request_id: RequestId) -> func.HttpRequest:  # noqa: ARG001
+            return request
+
+        return self._endpoint(method, route, call, "public", None, None, result, 200, ())
+
+    def _endpoint(
+        self,
+        method: Method,
+        route: str,
+        prepare: Callable[[func.HttpRequest, RequestId], Awaitable[Any]],
+        audience: Literal["tenant", "publisher", "public"],
+        action: Action | None,
+        body: type[msgspec.Struct] | None,
+        result: Any,
+        status: int,
+        query: tuple[str, ...],
+    ) -> Callable[[Callable[[Any], Awaitable[Answer]]], Any]:
+        def register(handler: Callable[[Any], Awaitable[Answer]]) -> Any:
+            name = handler.__name__
+            summary = (handler.__doc__ or "").strip().partition("\n")[0]
+            OPERATIONS.append(Operation(method, route, name, summary, audience, action, body, result, status, query))
+
+            async def main(req: func.HttpRequest) -> func.HttpResponse:
+                request_id = RequestId(new_id("req", _clock_now()))
+                REQUEST_ID.set(request_id)
+                try:
+                    given = await handler(await prepare(req, request_id))
+                    response = _response(given, request_id)
+                except BulkheadError as error:
+                    response = problem(error, request_id)
+                    telemetry.event(
+                        "request_refused", function=name, request_id=request_id, status=response.status_code,
+                        code=error.code,
+                    )  # fmt: skip
+                except Exception as error:  # noqa: BLE001 - the last line of defence: nothing of it may get out
+                    telemetry.failure("request_failed", error, function=name, request_id=request_id)
+                    response = problem(
+                        BulkheadError(Kind.BROKEN, "internal_error", "Something went wrong here."), request_id
+                    )
+                return response
+
+            main.__name__ = name
+            return self._blueprint.function_name(name)(
+                self._blueprint.route(route=route, methods=[method], auth_level=func.AuthLevel.ANONYMOUS)(main)
+            )
+
+        return register
+
+
+def _clock_now() -> datetime:
+    return app().clock.now()
+
+
+async def _caller(application: App, request: func.HttpRequest) -> TokenCaller:
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not bearer.strip():
+        raise BulkheadError(Kind.UNAUTHENTICATED, "token_required", "Send an access token as Authorization: Bearer.")
+    raw = bearer.strip()
+    key = await application.signing_keys.get(token.key_id(raw))
+    claims = token.verify(raw, key, application.settings.api_audience, application.clock.now())
+    return token.caller(claims)
+
+
+async def _tenant(application: App, caller: TokenCaller, request: func.HttpRequest) -> Tenant:
+    """The caller's tenant: of its token's directory, chosen by header only among those."""
+    tenants = await application.registry.of_directory(caller.directory_id)
+    chosen = request.headers.get("Bulkhead-Tenant", "").strip()
+    if chosen:
+        tenants = tuple(tenant for tenant in tenants if tenant.id == chosen)
+        if not tenants:
+            raise not_found("tenant")
+    if not tenants:
+        raise BulkheadError(Kind.FORBIDDEN, "not_a_tenant", "This directory has no tenant.")
+    if len(tenants) > 1:
+        raise BulkheadError(
+            Kind.INVALID,
+            "tenant_required",
+            "This directory has several tenants: choose with the header Bulkhead-Tenant.",
+        )
+    return tenants[0]
+
+
+def _response(given: Answer, request_id: RequestId) -> func.HttpResponse:
+    headers = {"X-Request-Id": request_id, "Cache-Control": "no-store", **given.headers}
+    return func.HttpResponse(
+        given.body, status_code=given.status, mimetype="application/json" if given.body else None, headers=headers
+    )

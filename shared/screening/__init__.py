@@ -1,0 +1,1 @@
+"""The domain: candidates, authorizations, packages, reports and their screenings."""

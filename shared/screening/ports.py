@@ -1,0 +1,25 @@
+"""What the domain needs from outside besides its store."""
+
+from typing import Protocol
+
+from shared.screening.models import ScreeningJob
+
+
+class ScreeningQueue(Protocol):
+    """The queue on which screenings wait to be run."""
+
+    async def enqueue(self, jobs: list[ScreeningJob], delay: float) -> None:
+        """Put jobs on the queue, to appear after `delay` seconds. Raises BulkheadError (unavailable)."""
+        ...
+
+
+class RequestQueue(Protocol):
+    """The queue on which tenants' own systems put their signed orders."""
+
+    async def reject(self, message: str, reason: str) -> None:
+        """Move a message, as it came, to the queue of rejected ones, with a fixed word as the reason."""
+        ...
+
+    async def retry(self, message: str, attempt: int, delay: float) -> None:
+        """Put the message on the queue again, to appear after `delay` seconds."""
+        ...

@@ -1,0 +1,35 @@
+"""Structured logs: an event's name and allow-listed fields, one JSON object a line.
+
+The list is the point: a field that is not on it cannot be logged, so neither secrets nor personal data can slip in.
+"""
+
+import json
+import logging
+import traceback
+
+_LOGGER = logging.getLogger("bulkhead")
+
+FIELDS = frozenset({
+    "request_id", "tenant_id", "function", "action", "status", "code", "step", "failure", "attempt", "duration_ms",
+    "report_id", "screening_id", "fate", "reason", "error", "where", "delay_s", "plane",
+})  # fmt: skip
+
+
+def quieten_sdks() -> None:
+    """The SDKs log each request at INFO; what matters of it is in our own events."""
+    for name in ("azure", "msal", "aiohttp"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def event(name: str, *, level: int = logging.INFO, **fields: str | float | None) -> None:
+    """Log `name` with `fields`. Raises ValueError for a field that is not allowed: a mistake of ours."""
+    if unknown := fields.keys() - FIELDS:
+        raise ValueError(f"fields not allowed in logs: {sorted(unknown)}")
+    _LOGGER.log(level, json.dumps({"event": name} | {key: value for key, value in fields.items() if value is not None}))
+
+
+def failure(name: str, error: BaseException, **fields: str | float | None) -> None:
+    """Log an unexpected error by its type and place. Its text is left out: it may quote what was processed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames[-6:]))
+    event(name, level=logging.ERROR, error=type(error).__name__, where=where, **fields)

@@ -1,0 +1,1 @@
+"""The tenants: who they are, how they are registered, locked and found."""

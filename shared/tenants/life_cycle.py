@@ -1,0 +1,65 @@
+"""Registering tenants. Of the control plane: it reads managed applications with an identity of its own."""
+
+from shared.access.broker import Broker
+from shared.access.models import CredentialName, Daemon
+from shared.core.caller import Caller, ClientId
+from shared.core.clock import Clock, rfc3339
+from shared.core.ids import DirectoryId, RequestId, TenantId, new_id
+from shared.core.lease import Purpose
+from shared.tenants.models import Registration, Tenant
+from shared.tenants.ports import Applications
+from shared.tenants.registry import Registry, Stored, already_registered
+
+
+class LifeCycle:
+    """How tenants come to be. All methods raise BulkheadError."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        applications: Applications,
+        broker: Broker,
+        clock: Clock,
+        *,
+        publisher_directory_id: DirectoryId,
+        vault: str,
+    ) -> None:
+        self._registry = registry
+        self._applications = applications
+        self._broker = broker
+        self._clock = clock
+        self._publisher = publisher_directory_id
+        self._vault = vault
+
+    async def register(self, wanted: Registration, caller: Caller, request_id: RequestId) -> Stored:
+        """Register a tenant whose daemon an operator made by hand.
+
+        Directory and account are read back from Resource Manager, never taken from the request. The whole chain is
+        walked once before the tenant is stored, so that what is registered works.
+        """
+        application_id = "/" + wanted.application_id.strip("/").lower()
+        if await self._registry.page(application_id, None, 1):
+            raise already_registered()
+        application = await self._applications.describe(application_id)
+        now = self._clock.now()
+        tenant = Tenant(
+            id=TenantId(new_id("ten", now)),
+            name=wanted.name,
+            directory_id=application.directory_id,
+            application_id=application_id,
+            account=application.account,
+            daemon=Daemon(
+                directory_id=self._publisher,
+                client_id=ClientId(wanted.daemon_client_id.lower()),
+                credential=CredentialName(
+                    vault=(wanted.vault or self._vault).rstrip("/"), name=wanted.credential_name, kind=wanted.credential
+                ),
+            ),
+            status="active",
+            created_at=rfc3339(now),
+            updated_at=rfc3339(now),
+        )
+        purpose = Purpose(caller.actor, "tenants.register", tenant.id, request_id, writes=True)
+        async with self._broker.lease(tenant.target, purpose):
+            pass  # the access record is written: every step works
+        return await self._registry.add(tenant)

@@ -1,0 +1,127 @@
+"""A tenant as the registry knows it. No secret and no candidate's data."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.access.models import Account, Daemon, Target
+from shared.core.caller import ClientId
+from shared.core.errors import BulkheadError, Kind
+from shared.core.ids import DirectoryId, TenantId
+
+type TenantStatus = Literal["active", "locked"]
+type Text = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class SigningKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A public key (JWK, RFC 7517) with which the tenant signs its queue messages. The algorithm is the key's own."""
+
+    kid: Annotated[str, Meta(min_length=1, max_length=128)]
+    kty: Literal["OKP", "EC", "RSA"]
+    alg: Literal["EdDSA", "ES256", "RS256", "PS256"]
+    crv: Literal["Ed25519", "P-256"] | None = None
+    x: str | None = None
+    y: str | None = None
+    n: str | None = None
+    e: str | None = None
+    use: Literal["sig"] | None = None
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """One client company."""
+
+    id: TenantId
+    kind: Literal["tenant"] = "tenant"  # the registry's partition
+    name: str
+    directory_id: DirectoryId  # the customer's directory: a token's `tid` finds the tenant by it
+    application_id: str  # resource id of the managed application, lower case
+    account: Account
+    daemon: Daemon
+    status: TenantStatus
+    allowed_client_ids: tuple[ClientId, ...] = ()
+    signing_keys: tuple[SigningKey, ...] = ()
+    created_at: str
+    updated_at: str
+
+    def require_active(self) -> None:
+        """Raise BulkheadError (forbidden) when the tenant is locked, or of a status that is not known here."""
+        if self.status != "active":
+            raise BulkheadError(Kind.FORBIDDEN, "tenant_locked", "This tenant is locked.")
+
+    @property
+    def target(self) -> Target:
+        """What the broker needs to know. Raises BulkheadError (forbidden) when the tenant is locked."""
+        self.require_active()
+        return Target(tenant_id=self.id, daemon=self.daemon, account=self.account)
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /tenants`: a tenant that an operator prepared by hand."""
+
+    name: Text
+    application_id: Annotated[
+        str,
+        Meta(pattern=r"^/?subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Solutions/applications/[^/]+$"),
+    ]
+    daemon_client_id: Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
+    credential: Literal["secret", "certificate"]
+    credential_name: Annotated[str, Meta(pattern=r"^[0-9A-Za-z-]{1,127}$")]
+    vault: Annotated[str, Meta(pattern=r"^https://[0-9A-Za-z-]{3,24}\.vault\.azure\.net/?$")] | None = None
+
+
+class TenantPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PATCH /tenant`: the tenant's own settings. What is absent stays."""
+
+    allowed_client_ids: (
+        Annotated[
+            tuple[Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")], ...],
+            Meta(max_length=50),
+        ]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
+
+
+class KeySet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PUT /tenant/signing_keys`: a JWKS."""
+
+    keys: Annotated[tuple[SigningKey, ...], Meta(max_length=20)]
+
+
+class TenantView(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant as the API shows it."""
+
+    id: TenantId
+    name: str
+    status: TenantStatus
+    directory_id: DirectoryId
+    application_id: str
+    cosmos_account: str
+    daemon_client_id: ClientId
+    credential: Literal["secret", "certificate"]
+    credential_name: str
+    vault: str
+    allowed_client_ids: tuple[ClientId, ...]
+    signing_keys: tuple[SigningKey, ...]
+    created_at: str
+    updated_at: str
+
+
+def view(tenant: Tenant) -> TenantView:
+    """The shown form of `tenant`."""
+    return TenantView(
+        id=tenant.id,
+        name=tenant.name,
+        status=tenant.status,
+        directory_id=tenant.directory_id,
+        application_id=tenant.application_id,
+        cosmos_account=tenant.account.resource_id,
+        daemon_client_id=tenant.daemon.client_id,
+        credential=tenant.daemon.credential.kind,
+        credential_name=tenant.daemon.credential.name,
+        vault=tenant.daemon.credential.vault,
+        allowed_client_ids=tenant.allowed_client_ids,
+        signing_keys=tenant.signing_keys,
+        created_at=tenant.created_at,
+        updated_at=tenant.updated_at,
+    )

@@ -1,0 +1,150 @@
+"""Orders that tenants' own systems put on the queue: a compact JWS, signed with a key that the tenant registered.
+
+What the message says of itself is not believed before its signature is verified: the issuer only finds the keys,
+and the algorithm is the registered key's, never the header's (RFC 8725, section 3.1).
+"""
+
+from datetime import datetime
+from typing import Any, NewType
+
+import jwt
+import msgspec
+
+from shared.core.caller import MessageCaller
+from shared.core.ids import DirectoryId, TenantId
+from shared.tenants.models import SigningKey, Tenant
+
+_LONGEST_LIFE = 24 * 3600  # seconds from iat to exp
+_SKEW = 60
+_LONGEST_MESSAGE = 16_384
+
+Reason = NewType("Reason", str)
+
+
+class RejectedRequestError(Exception):
+    """The message is not accepted. `reason` is a fixed word, nothing of the message."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = Reason(reason)
+
+
+class _Claims(msgspec.Struct, frozen=True, kw_only=True):
+    iss: str
+    aud: str
+    jti: str
+    iat: int
+    exp: int
+    candidate_id: str
+    package: str
+    tenant: str | None = None
+
+
+class SignedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified order."""
+
+    caller: MessageCaller
+    tenant_id: TenantId
+    jti: str
+    issued_at: int  # seconds since the epoch
+    candidate_id: str
+    package: str
+
+
+def issuer(message: str) -> DirectoryId:
+    """The directory that the message claims to come from: only good for finding keys. Raises RejectedRequestError."""
+    if len(message) > _LONGEST_MESSAGE:
+        raise RejectedRequestError("too_long")
+    try:
+        claims = jwt.decode(message, options={"verify_signature": False})
+    except jwt.InvalidTokenError as error:
+        raise RejectedRequestError("malformed") from error
+    if not isinstance(claims.get("iss"), str):
+        raise RejectedRequestError("malformed")
+    return DirectoryId(claims["iss"].lower())
+
+
+def verify(message: str, tenants: tuple[Tenant, ...], audience: str, now: datetime) -> SignedRequest:
+    """Verify `message` against the keys of `tenants`, all of the directory that it names.
+
+    Raises RejectedRequestError with one of: unknown_issuer, unknown_key, bad_signature, malformed, wrong_audience,
+    expired, not_yet_valid, too_long_lived, unknown_tenant, ambiguous_tenant.
+    """
+    if not tenants:
+        raise RejectedRequestError("unknown_issuer")
+    try:
+        kid = jwt.get_unverified_header(message).get("kid")
+    except jwt.InvalidTokenError as error:
+        raise RejectedRequestError("malformed") from error
+    # 1. The key is one that a tenant of this directory registered.
+    signers = [(tenant, key) for tenant in tenants for key in tenant.signing_keys if key.kid == kid]
+    if not signers:
+        raise RejectedRequestError("unknown_key")
+    # 2. The signature, by the registered key's algorithm.
+    for tenant, key in signers:
+        try:
+            raw = jwt.decode(message, public_key(key), algorithms=[key.alg], options=_SIGNATURE_ONLY)
+        except (jwt.InvalidTokenError, ValueError):
+            continue
+        owners = [owner for owner, other in signers if other == key]
+        return _checked(raw, tenant, owners, key.kid, audience, now)
+    raise RejectedRequestError("bad_signature")
+
+
+_SIGNATURE_ONLY: Any = {
+    "verify_signature": True,
+    # Checked below, against our clock.
+    "verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False, "verify_iss": False,
+    "verify_sub": False, "verify_jti": False,
+}  # fmt: skip
+
+
+def _checked(
+    raw: dict[str, Any], tenant: Tenant, owners: list[Tenant], kid: str, audience: str, now: datetime
+) -> SignedRequest:
+    try:
+        claims = msgspec.convert(raw, _Claims)
+    except msgspec.ValidationError as error:
+        raise RejectedRequestError("malformed") from error
+    if not 1 <= len(claims.jti) <= 255 or claims.iss.lower() != tenant.directory_id:
+        raise RejectedRequestError("malformed")
+    # 3. It is for us.
+    if claims.aud != audience:
+        raise RejectedRequestError("wrong_audience")
+    # 4. It is in force, and was not made to last.
+    moment = now.timestamp()
+    if moment >= claims.exp + _SKEW:
+        raise RejectedRequestError("expired")
+    if claims.iat > moment + _SKEW:
+        raise RejectedRequestError("not_yet_valid")
+    if claims.exp - claims.iat > _LONGEST_LIFE:
+        raise RejectedRequestError("too_long_lived")
+    # 5. It is for a tenant that registered this very key; of several, the message names one.
+    if claims.tenant is not None:
+        owners = [owner for owner in owners if owner.id == claims.tenant]
+        if not owners:
+            raise RejectedRequestError("unknown_tenant")
+    if len(owners) > 1:
+        raise RejectedRequestError("ambiguous_tenant")
+    return SignedRequest(
+        caller=MessageCaller(owners[0].directory_id, kid),
+        tenant_id=owners[0].id,
+        jti=claims.jti,
+        issued_at=claims.iat,
+        candidate_id=claims.candidate_id,
+        package=claims.package,
+    )
+
+
+def public_key(key: SigningKey) -> Any:
+    """The key object of a registered JWK. Raises ValueError when it is no public key of its algorithm."""
+    forms = {"EdDSA": ("OKP", "Ed25519"), "ES256": ("EC", "P-256"), "RS256": ("RSA", None), "PS256": ("RSA", None)}
+    if (key.kty, key.crv) != forms[key.alg]:
+        raise ValueError("type and algorithm do not match")
+    try:
+        loaded = jwt.PyJWK(msgspec.to_builtins(key), algorithm=key.alg).key
+    except jwt.PyJWTError as error:
+        raise ValueError("not a key") from error
+    if key.kty == "RSA" and loaded.key_size < 2048:  # NIST SP 800-131A
+        raise ValueError("too short")
+    return loaded
