@@ -17,7 +17,7 @@ from cryptography import x509
 from infra.local.standin.cosmos.accounts import Accounts
 from infra.local.standin.directories import Application, ClientCertificate, Directories, matching_secret
 from infra.local.standin.jwt import SKEW, TokenIssuer, v2_issuer
-from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
 
 HOST = "login.microsoftonline.com"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -82,7 +82,7 @@ class Entra:
         """Entra's error body for an injected fault or an unimplemented call."""
         codes = {429: (90055, "temporarily_unavailable"), 501: (90036, "not_implemented")}
         code, error = codes.get(status, (90033, "temporarily_unavailable" if status >= 500 else "invalid_request"))
-        answer = self._error_answer("", status, code, error, "A transient error has occurred. Please try again.")
+        answer = self._error_answer("", status, code, error, fault_message(status))
         if retry_after is not None:
             answer.headers["Retry-After"] = f"{retry_after:g}"
         return answer

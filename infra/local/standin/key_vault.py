@@ -13,7 +13,7 @@ from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, principa
 from infra.local.standin.resources import LOCATION
 from infra.local.standin.vault_secrets import Refused, SecretOperations
 from infra.local.standin.vaults import Vault, Vaults
-from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
 
 AUDIENCE = "https://vault.azure.net"
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
@@ -76,7 +76,7 @@ class KeyVault:
 
     def error(self, status: int, retry_after: float | None) -> Answer:
         """Key Vault's error body for an injected fault or an unimplemented call."""
-        answer = Refused(status, "The request was not processed.").answer()
+        answer = Refused(status, fault_message(status)).answer()
         if retry_after is not None:
             answer.headers["Retry-After"] = f"{retry_after:g}"
         return answer

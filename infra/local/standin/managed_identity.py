@@ -11,7 +11,7 @@ from typing import Any
 from infra.local.standin.directories import Directories
 from infra.local.standin.entra import RESOURCES
 from infra.local.standin.jwt import TokenIssuer
-from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
 
 API_VERSION = "2019-08-01"
 
@@ -41,7 +41,7 @@ class ManagedIdentity:
     def error(self, status: int, retry_after: float | None) -> Answer:
         """The endpoint's error body."""
         headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-        return _refusal(status, "An unexpected error occured while fetching the AAD Token.", headers)
+        return _refusal(status, fault_message(status), headers)
 
     async def _token(self, call: Call) -> Answer:
         if not secrets.compare_digest(call.headers.get("X-IDENTITY-HEADER", ""), self.header):

@@ -18,7 +18,7 @@ from infra.local.standin.directories import Directories
 from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, principal_name, v1_issuer
 from infra.local.standin.resources import LOCATION, Resources
 from infra.local.standin.role_operations import RoleOperations
-from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
 
 AUDIENCES = ("https://management.core.windows.net/", "https://management.azure.com/")
 
@@ -106,7 +106,7 @@ class ResourceManager:
         """Resource Manager's error body for an injected fault or an unimplemented call."""
         codes = {429: "TooManyRequests", 500: "InternalServerError", 501: "NotImplemented", 503: "ServerUnavailable"}
         headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-        return ArmError(status, codes.get(status, "Error"), "The request was not processed.", headers).answer()
+        return ArmError(status, codes.get(status, "Error"), fault_message(status), headers).answer()
 
     async def _guarded(self, call: Call, operation: _Operation, parts: dict[str, str]) -> Answer:
         try:

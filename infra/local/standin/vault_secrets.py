@@ -77,7 +77,9 @@ class SecretOperations:
                 "ObjectIsDeletedButRecoverable",
             )
         with self._world.storage.transaction():
-            secret, version = self._vaults.add_version(vault, name, value, body.get("contentType"), body.get("tags"))
+            secret, version = self._vaults.add_version(
+                vault, name, value, body.get("contentType"), tags=body.get("tags")
+            )
             self._apply(vault, secret, version, {"attributes": body.get("attributes") or {}})
         return Answer(200, {"value": value, **_properties(vault, secret, version)})
 

@@ -83,11 +83,19 @@ class Vaults:
         return self._secrets[vault.name].get(name.lower())
 
     def add_version(
-        self, vault: Vault, name: str, value: str, content_type: str | None, tags: Mapping[str, str] | None = None
+        self,
+        vault: Vault,
+        name: str,
+        value: str,
+        content_type: str | None,
+        *,
+        tags: Mapping[str, str] | None = None,
+        expires: float | None = None,
     ) -> tuple[VaultSecret, SecretVersion]:
         """A new version of the secret `name`, which is made if it is not there. A deleted secret must not be given."""
         now = int(self._world.now())
         version = SecretVersion(uuid.uuid4().hex, value, content_type, now, now, tags=dict(tags or {}))
+        version.expires = None if expires is None else int(expires)
         secret = self._secrets[vault.name].setdefault(name.lower(), VaultSecret(name))
         secret.versions.append(version)
         self._world.secrets.add("vault_secret", value)

@@ -59,6 +59,11 @@ class Answer:
 type Handler = Callable[[], Awaitable[Answer]]
 
 
+def fault_message(status: int) -> str:
+    """The text of a service's error that is not its own finding: an injected fault, or a call that it does not play."""
+    return "The stand-in for Azure does not implement this call." if status == 501 else "The request was not processed."
+
+
 class HttpService(Protocol):
     """A service that speaks HTTP."""
 
@@ -99,9 +104,7 @@ class Journal:
     ) -> None:
         """Append one entry, stamped with the current time."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._entries.append(
-            Entry(self._next, moment, service, operation, principal, target, status, correlation_id)
-        )
+        self._entries.append(Entry(self._next, moment, service, operation, principal, target, status, correlation_id))
         self._next += 1
 
     def since(self, seq: int) -> tuple[list[Entry], int]:

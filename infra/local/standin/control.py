@@ -1,0 +1,227 @@
+"""The control API (loopback only): what tests, the demonstration and the command line do to the stand-in.
+
+It plays those who are no part of Bulkhead: customers, administrators, users signing in, and the weather.
+"""
+
+import uuid
+from dataclasses import asdict
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+
+from infra.local.standin import publisher
+from infra.local.standin.azure import Azure
+from infra.local.standin.cosmos.accounts import KeyKind
+from infra.local.standin.customers import CertificateFormat, CredentialKind, Customers, NotThereError, TakenError
+from infra.local.standin.server import IDENTITY_PATH, Dispatcher
+from infra.local.standin.wire import SERVICES, FaultRule, ServiceName
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    """A request body; a misspelt field is an error."""
+
+
+class _NewTenant(_Body):
+    name: str
+    directory_id: str | None = None
+
+
+class _Credential(_Body):
+    credential: CredentialKind
+    format: CertificateFormat = "pem"
+
+
+class _NewDaemon(_Credential, kw_only=True):
+    name: str
+
+
+class _TokenRequest(_Body):
+    tenant: str | None = None
+    publisher: bool | str | None = None
+    roles: list[str] = []
+    overrides: dict[str, Any] = {}
+    key: Literal["forged"] | None = None
+
+
+class _Regeneration(_Body):
+    key_kind: KeyKind
+
+
+class _Rule(_Body):
+    service: ServiceName
+    operation: str | None = None
+    target: str | None = None
+    status: int | None = None
+    retry_after: float | None = None
+    delay_ms: float | None = None
+    drop: bool | Literal["request", "answer"] = False
+    times: int | None = None
+    probability: float = 1.0
+
+
+class _Faults(_Body):
+    rules: list[_Rule]
+
+
+class _Settings(_Body):
+    regenerate_seconds: float | None = None
+    list_keys_budget: int | None = None
+
+
+class Control:
+    """Routes of the control API over one Azure."""
+
+    def __init__(self, azure: Azure, customers: Customers, dispatcher: Dispatcher) -> None:
+        self._azure = azure
+        self._world = azure.world
+        self._customers = customers
+        self._dispatcher = dispatcher
+
+    def application(self) -> web.Application:
+        """The control API and, beside it, the managed-identity endpoint, which is plain loopback HTTP as on Azure."""
+        app = web.Application(middlewares=[_errors])
+        app.router.add_routes(
+            [
+                web.get("/tenants", self._list_tenants),
+                web.post("/tenants", self._deploy_tenant),
+                web.delete("/tenants/{name}", self._delete_tenant),
+                web.post("/daemons", self._create_daemon),
+                web.post("/daemons/{name}/rotate", self._rotate_daemon),
+                web.post("/tokens", self._issue_token),
+                web.get("/journal", self._read_journal),
+                web.get("/latency", self._read_latency),
+                web.put("/latency", self._set_latency),
+                web.get("/faults", self._read_faults),
+                web.put("/faults", self._set_faults),
+                web.delete("/faults", self._clear_faults),
+                web.get("/settings", self._read_settings),
+                web.put("/settings", self._set_settings),
+                web.post("/cosmos/{account}/regenerate", self._regenerate),
+                web.get("/secrets", self._read_secrets),
+                web.route("*", IDENTITY_PATH, self._identity),
+            ]
+        )
+        return app
+
+    async def _identity(self, request: web.Request) -> web.StreamResponse:
+        return await self._dispatcher.carry_out(self._azure.managed_identity, "", request)
+
+    async def _list_tenants(self, _request: web.Request) -> web.Response:
+        return web.json_response({"tenants": [_tenant(tenant) for tenant in self._customers.tenants()]})
+
+    async def _deploy_tenant(self, request: web.Request) -> web.Response:
+        wanted = await _read(request, _NewTenant)
+        return web.json_response(_tenant(self._customers.deploy(wanted.name, wanted.directory_id)), status=201)
+
+    async def _delete_tenant(self, request: web.Request) -> web.Response:
+        self._customers.delete(request.match_info["name"])
+        return web.Response(status=204)
+
+    async def _create_daemon(self, request: web.Request) -> web.Response:
+        wanted = await _read(request, _NewDaemon)
+        daemon = self._customers.create_daemon(wanted.name, wanted.credential, wanted.format)
+        return web.json_response(asdict(daemon), status=201)
+
+    async def _rotate_daemon(self, request: web.Request) -> web.Response:
+        wanted = await _read(request, _Credential)
+        return web.json_response(
+            asdict(self._customers.rotate_daemon(request.match_info["name"], wanted.credential, wanted.format))
+        )
+
+    async def _issue_token(self, request: web.Request) -> web.Response:
+        """A user's token, as the front end would get it at sign-in."""
+        wanted = await _read(request, _TokenRequest)
+        if (wanted.tenant is None) == (not wanted.publisher):
+            raise ValueError('Give either "tenant": NAME or "publisher": true.')
+        directory_id = self._customers.tenant(wanted.tenant).directory_id if wanted.tenant else publisher.DIRECTORY_ID
+        token = self._azure.tokens.user_token(
+            directory_id,
+            publisher.API_CLIENT_ID,
+            client_id=publisher.FRONT_END_CLIENT_ID,
+            object_id=str(uuid.uuid5(uuid.UUID(directory_id), "user")),
+            roles=wanted.roles,
+            overrides=wanted.overrides,
+            forged=wanted.key == "forged",
+        )
+        return web.json_response({"access_token": token}, status=201)
+
+    async def _read_journal(self, request: web.Request) -> web.Response:
+        entries, following = self._world.journal.since(int(request.query.get("since", "0")))
+        return web.json_response({"entries": [asdict(entry) for entry in entries], "next": following})
+
+    async def _read_latency(self, _request: web.Request) -> web.Response:
+        return web.json_response({name: self._world.weather.latency_ms.get(name, 0.0) for name in SERVICES})
+
+    async def _set_latency(self, request: web.Request) -> web.Response:
+        """Replaces all latencies; a service that is not named has none."""
+        self._world.weather.latency_ms = await _read(request, dict[ServiceName, float])
+        return await self._read_latency(request)
+
+    async def _read_faults(self, _request: web.Request) -> web.Response:
+        return web.json_response({"rules": [asdict(rule) for rule in self._world.weather.rules]})
+
+    async def _set_faults(self, request: web.Request) -> web.Response:
+        """Replaces all rules; `retry_after` alone means 429."""
+        rules = [FaultRule(**msgspec.structs.asdict(rule)) for rule in (await _read(request, _Faults)).rules]
+        for rule in rules:
+            if rule.retry_after is not None and rule.status is None:
+                rule.status = 429
+        self._world.weather.rules = rules
+        return await self._read_faults(request)
+
+    async def _clear_faults(self, _request: web.Request) -> web.Response:
+        self._world.weather.rules = []
+        return web.Response(status=204)
+
+    async def _read_settings(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "regenerate_seconds": self._azure.regenerations.seconds,
+                "list_keys_budget": self._azure.account_operations.list_keys_budget,
+            }
+        )
+
+    async def _set_settings(self, request: web.Request) -> web.Response:
+        """How long a regeneration takes, and the budget of listKeys; a setting that is not given gets its default."""
+        wanted = await _read(request, _Settings)
+        self._azure.regenerations.seconds = 2.0 if wanted.regenerate_seconds is None else wanted.regenerate_seconds
+        self._azure.account_operations.list_keys_budget = wanted.list_keys_budget
+        return await self._read_settings(request)
+
+    async def _regenerate(self, request: web.Request) -> web.Response:
+        """The customer regenerates a key in the portal; here it changes at once."""
+        account, kind = request.match_info["account"], (await _read(request, _Regeneration)).key_kind
+        if self._azure.accounts.get(account) is None:
+            raise NotThereError(f"There is no Cosmos DB account '{account}'.")
+        self._azure.accounts.regenerate(account, kind)
+        return web.json_response({"account": account, "key_kind": kind})
+
+    async def _read_secrets(self, _request: web.Request) -> web.Response:
+        return web.json_response({"secrets": self._world.secrets.all()})
+
+
+def _tenant(tenant: Any) -> dict[str, str]:
+    """What the contract promises of a tenant."""
+    public = ("name", "directory_id", "subscription_id", "resource_group", "application_id", "cosmos_account")
+    return {name: getattr(tenant, name) for name in public}
+
+
+async def _read[T](request: web.Request, kind: type[T]) -> T:
+    return msgspec.json.decode(await request.read(), type=kind)
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Errors as `{"error": text}` with a text that says what to do."""
+    try:
+        answer: web.StreamResponse = await handler(request)
+        return answer
+    except NotThereError as error:
+        return web.json_response({"error": str(error)}, status=404)
+    except TakenError as error:
+        return web.json_response({"error": str(error)}, status=409)
+    except (ValueError, msgspec.DecodeError) as error:
+        return web.json_response({"error": str(error)}, status=400)
+    except web.HTTPException as error:
+        return web.json_response({"error": f"{error.reason}: {request.method} {request.path}"}, status=error.status)

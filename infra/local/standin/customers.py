@@ -1,0 +1,266 @@
+"""What customers and administrators do in Azure: deploy and delete the managed application, make daemons by hand."""
+
+import base64
+import hashlib
+import json
+import re
+import secrets
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from infra.local.standin import package, publisher
+from infra.local.standin.authorization import DenyAssignment, RoleAssignment, RoleDefinition
+from infra.local.standin.azure import Azure
+from infra.local.standin.certificates import ClientCertificate
+from infra.local.standin.directories import SECRET_LIFETIME
+from infra.local.standin.resources import ManagedApplication, ResourceGroup, Subscription
+
+type CredentialKind = Literal["secret", "certificate"]
+type CertificateFormat = Literal["pem", "pkcs12"]
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+# What every managed application leaves to the customer, and what this package allows it besides.
+_CUSTOMER_ACTIONS = (
+    "*/read",
+    "Microsoft.DocumentDB/databaseAccounts/regenerateKey/action",
+    "Microsoft.DocumentDB/databaseAccounts/sqlDatabases/throughputSettings/write",
+    "Microsoft.DocumentDB/databaseAccounts/sqlDatabases/containers/throughputSettings/write",
+)
+
+
+class NotThereError(Exception):
+    """No tenant or daemon of that name."""
+
+
+class TakenError(Exception):
+    """There is one of that name already."""
+
+
+@dataclass(slots=True, frozen=True)
+class Tenant:
+    """A customer's deployment: what Azure knows of it."""
+
+    name: str
+    directory_id: str
+    subscription_id: str
+    resource_group: str  # the managed one, which holds the account
+    application_id: str
+    cosmos_account: str
+    daemon_role_id: str  # GUID of the custom role that the package made in the customer's directory
+
+    @property
+    def account_id(self) -> str:
+        """Resource id of the Cosmos DB account."""
+        group = f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+        return f"{group}/providers/Microsoft.DocumentDB/databaseAccounts/{self.cosmos_account}"
+
+
+@dataclass(slots=True, frozen=True)
+class Daemon:
+    """A tenant's daemon application in the publisher's directory, with its credential in the vault."""
+
+    name: str  # the tenant's
+    client_id: str
+    object_id: str
+    vault: str  # URL
+    credential_name: str
+    credential: CredentialKind
+
+
+class Customers:
+    """All tenants and daemons, written through to storage."""
+
+    def __init__(self, azure: Azure) -> None:
+        self._azure = azure
+        self._storage = azure.world.storage
+        self._package = package.load()
+        self._tenants = {key: Tenant(**json.loads(text)) for key, text in self._storage.load("customers/tenants")}
+        self._daemons = {key: Daemon(**json.loads(text)) for key, text in self._storage.load("customers/daemons")}
+
+    def tenants(self) -> list[Tenant]:
+        """Every deployed tenant."""
+        return list(self._tenants.values())
+
+    def tenant(self, name: str) -> Tenant:
+        """The tenant of that name. Raises NotThereError."""
+        if name not in self._tenants:
+            raise NotThereError(f"There is no tenant '{name}'; POST /tenants deploys one.")
+        return self._tenants[name]
+
+    def deploy(self, name: str, directory_id: str | None = None) -> Tenant:
+        """A customer deploys the managed application, in a new directory unless `directory_id` is given.
+
+        Raises ValueError for an unusable name or directory, TakenError for a known name.
+        """
+        if not _NAME.fullmatch(name):
+            raise ValueError("A tenant's name is up to 40 lower-case letters, digits and dashes.")
+        if name in self._tenants:
+            raise TakenError(f"The tenant '{name}' is deployed already.")
+        directory_id = str(uuid.UUID(directory_id)) if directory_id else str(uuid.uuid4())
+        if directory_id == publisher.DIRECTORY_ID:
+            raise ValueError("The publisher's own directory cannot be a customer's.")
+        subscription = f"/subscriptions/{(subscription_id := str(uuid.uuid4()))}"
+        group = f"mrg-bulkhead-{name}"
+        seed = hashlib.sha256(f"{subscription}/resourceGroups/{group}".encode()).digest()
+        tenant = Tenant(
+            name,
+            directory_id,
+            subscription_id,
+            group,
+            f"{subscription}/resourceGroups/rg-{name}/providers/Microsoft.Solutions/applications/bulkhead",
+            "bh" + base64.b32encode(seed).decode().lower()[:13],
+            str(uuid.uuid5(uuid.NAMESPACE_URL, f"{subscription}/{group}/bulkhead-daemon")),
+        )
+        with self._storage.transaction():
+            self._azure.directories.create(directory_id, name)
+            self._azure.resources.add_subscription(Subscription(subscription_id, directory_id, name))
+            self._deploy_application(tenant)
+            self._deploy_package(tenant)
+            self._tenants[name] = tenant
+            self._storage.put("customers/tenants", name, json.dumps(asdict(tenant)))
+        return tenant
+
+    def _deploy_application(self, tenant: Tenant) -> None:
+        """Managed application and managed resource group, the publisher's roles there, and the deny assignment."""
+        subscription = f"/subscriptions/{tenant.subscription_id}"
+        managed_group = f"{subscription}/resourceGroups/{tenant.resource_group}"
+        resources, authorization = self._azure.resources, self._azure.authorization
+        resources.add_group(ResourceGroup(f"{subscription}/resourceGroups/rg-{tenant.name}"))
+        resources.add_group(ResourceGroup(managed_group, managed_by=tenant.application_id))
+        outputs = {
+            "account": tenant.cosmos_account,
+            "endpoint": f"https://{tenant.cosmos_account}.documents.azure.com:443/",
+            "daemonRole": f"{subscription}/providers/Microsoft.Authorization/roleDefinitions/{tenant.daemon_role_id}",
+        }
+        created = datetime.fromtimestamp(self._azure.world.now(), UTC).isoformat().replace("+00:00", "Z")
+        resources.add_application(
+            ManagedApplication(
+                tenant.application_id,
+                managed_group,
+                publisher.DIRECTORY_ID,
+                publisher.AUTHORIZATIONS,
+                outputs,
+                created,
+            )
+        )
+        for grant in publisher.AUTHORIZATIONS:
+            authorization.assign(RoleAssignment(str(uuid.uuid4()), managed_group, grant.role_id, grant.principal_id))
+        authorization.deny(
+            DenyAssignment(
+                str(uuid.uuid4()),
+                f"System deny assignment created by managed application {tenant.application_id}",
+                managed_group,
+                actions=("*",),
+                not_actions=_CUSTOMER_ACTIONS,
+                excluded=tuple(grant.principal_id for grant in publisher.AUTHORIZATIONS),
+            )
+        )
+
+    def _deploy_package(self, tenant: Tenant) -> None:
+        """What mainTemplate.json puts into the managed resource group."""
+        managed_group = f"/subscriptions/{tenant.subscription_id}/resourceGroups/{tenant.resource_group}"
+        self._azure.authorization.define(
+            RoleDefinition(
+                tenant.daemon_role_id,
+                f"Bulkhead daemon {tenant.cosmos_account}",
+                tenant.directory_id,
+                actions=self._package.role_actions,
+                assignable_scopes=(managed_group,),
+            )
+        )
+        properties = self._package.account
+        self._azure.accounts.create(
+            tenant.cosmos_account,
+            tenant.account_id,
+            tenant.directory_id,
+            local_auth_disabled=properties.get("disableLocalAuth", False),
+            key_metadata_writes_disabled=properties.get("disableKeyBasedMetadataWriteAccess", False),
+        )
+        for database in self._package.databases:
+            self._azure.cosmos.create_database(tenant.cosmos_account, database)
+        for database, definition in self._package.containers:
+            self._azure.cosmos.create_container(tenant.cosmos_account, database, definition)
+
+    def delete(self, name: str) -> None:
+        """A customer deletes the managed application, and with it all data. Directory and subscription stay.
+
+        The daemon's application and credential are the publisher's and stay as well. Raises NotThereError.
+        """
+        tenant = self.tenant(name)
+        subscription = f"/subscriptions/{tenant.subscription_id}"
+        with self._storage.transaction():
+            for scope in (tenant.application_id, f"{subscription}/resourceGroups/{tenant.resource_group}"):
+                self._azure.authorization.remove_scope(scope)
+                self._azure.resources.remove(scope)
+            self._azure.cosmos.drop_account(tenant.cosmos_account)
+            self._azure.accounts.delete(tenant.cosmos_account)
+            del self._tenants[name]
+            self._storage.delete("customers/tenants", name)
+
+    def create_daemon(
+        self, name: str, credential: CredentialKind, certificate_format: CertificateFormat = "pem"
+    ) -> Daemon:
+        """An administrator of the publisher makes the daemon application of a tenant and gives it its role there.
+
+        Raises NotThereError without the tenant, TakenError when it has a daemon.
+        """
+        tenant = self.tenant(name)
+        if name in self._daemons:
+            raise TakenError(f"The tenant '{name}' has a daemon; POST /daemons/{name}/rotate renews its credential.")
+        with self._storage.transaction():
+            application = self._azure.directories.create_application(publisher.DIRECTORY_ID, f"bulkhead-daemon-{name}")
+            self._azure.directories.add_member(publisher.DAEMONS_GROUP_ID, application.principal_id)
+            self._azure.authorization.assign(
+                RoleAssignment(str(uuid.uuid4()), tenant.account_id, tenant.daemon_role_id, application.principal_id)
+            )
+            daemon = Daemon(
+                name,
+                application.client_id,
+                application.principal_id,
+                publisher.VAULT.url + "/",
+                f"daemon-{name}-{secrets.token_hex(4)}",  # never used again: a deleted secret keeps its name
+                credential,
+            )
+            self._renew(daemon, certificate_format)
+        return daemon
+
+    def rotate_daemon(
+        self, name: str, credential: CredentialKind, certificate_format: CertificateFormat = "pem"
+    ) -> Daemon:
+        """A new credential in Entra, a new version in the vault, then the old credentials removed from Entra.
+
+        Raises NotThereError without the daemon.
+        """
+        if name not in self._daemons:
+            raise NotThereError(f"The tenant '{name}' has no daemon; POST /daemons makes one.")
+        old = self._daemons[name]
+        daemon = Daemon(name, old.client_id, old.object_id, old.vault, old.credential_name, credential)
+        with self._storage.transaction():
+            key_id = self._renew(daemon, certificate_format)
+            self._azure.directories.remove_credentials(daemon.client_id, keep=key_id)
+        return daemon
+
+    def _renew(self, daemon: Daemon, certificate_format: CertificateFormat) -> str:
+        """Add a credential to the daemon's application and put it into the vault; its key id in Entra."""
+        directories, vaults = self._azure.directories, self._azure.vaults
+        if daemon.credential == "secret":
+            key_id, value = directories.add_secret(daemon.client_id)
+            expires, content_type = self._azure.world.now() + SECRET_LIFETIME, "text/plain"
+        else:
+            certificate = ClientCertificate(f"bulkhead-daemon-{daemon.name}")
+            key_id = directories.add_certificate(daemon.client_id, certificate.certificate)
+            expires = certificate.certificate.not_valid_after_utc.timestamp()
+            if certificate_format == "pem":
+                value, content_type = certificate.pem(), "application/x-pem-file"
+            else:
+                value, content_type = base64.b64encode(certificate.pkcs12()).decode(), "application/x-pkcs12"
+            private_key = certificate.private_key_pem()
+            self._azure.world.secrets.add("private_key", private_key)
+            # A line of the key by itself, so that a leak with other line ends is found too.
+            self._azure.world.secrets.add("private_key", private_key.splitlines()[2])
+        vaults.add_version(publisher.VAULT, daemon.credential_name, value, content_type, expires=expires)
+        self._daemons[daemon.name] = daemon
+        self._storage.put("customers/daemons", daemon.name, json.dumps(asdict(daemon)))
+        return key_id

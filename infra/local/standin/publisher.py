@@ -1,0 +1,108 @@
+"""The publisher's side that is there when the stand-in starts: the local twin of the publisher's Bicep (infra/azure).
+
+Directory, applications, managed identities, the group of daemons, vault, registry account and queues.
+"""
+
+from infra.local.standin.authorization import (
+    APP_CONFIGURATION_DATA_READER,
+    COSMOS_DB_OPERATOR,
+    KEY_VAULT_SECRETS_OFFICER,
+    RoleAssignment,
+    RoleDefinition,
+)
+from infra.local.standin.azure import Azure
+from infra.local.standin.directories import Group, Identity
+from infra.local.standin.resources import Grant, ResourceGroup, Subscription
+from infra.local.standin.vaults import Vault
+
+DIRECTORY_ID = "8c1e5a40-3f0b-4d27-9c55-b1a7e0d4c201"
+SUBSCRIPTION_ID = "2f7d9b16-84c3-4e0a-a1d8-5c6b30e9f702"
+API_CLIENT_ID = "a4d20c7e-51f9-4b68-8e03-7d92f1b6c803"
+FRONT_END_CLIENT_ID = "d0b86f35-2a7c-4915-b4e1-9f3c58a2d704"
+DAEMONS_GROUP_ID = "6e93c2d8-b70f-4a54-8d1b-20c7f5e8a905"
+
+RESOURCE_GROUP_ID = f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/bulkhead"
+_IDENTITIES = f"{RESOURCE_GROUP_ID}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+
+DATA_IDENTITY = Identity(
+    "bulkhead-data",
+    DIRECTORY_ID,
+    "1b5f08e2-c6d4-47a9-93e0-f82d6a7c1b06",
+    "47c0d9a3-1e82-4f6b-b5d7-03a9e6f8c107",
+    f"{_IDENTITIES}/bulkhead-data",
+)
+CONTROL_IDENTITY = Identity(
+    "bulkhead-control",
+    DIRECTORY_ID,
+    "e38a7c10-9d5b-4206-a7f4-6b1c92d0e508",
+    "90f4b6d1-73a5-4c8e-8f20-d5e7a1c3b409",
+    f"{_IDENTITIES}/bulkhead-control",
+)
+
+VAULT = Vault("bulkhead-kv", DIRECTORY_ID, f"{RESOURCE_GROUP_ID}/providers/Microsoft.KeyVault/vaults/bulkhead-kv")
+
+REGISTRY = "bulkhead-registry"
+REGISTRY_ENDPOINT = f"https://{REGISTRY}.documents.azure.com:443/"
+_REGISTRY_ID = f"{RESOURCE_GROUP_ID}/providers/Microsoft.DocumentDB/databaseAccounts/{REGISTRY}"
+_REGISTRY_CONTAINER = {
+    "id": "tenants",
+    "partitionKey": {"paths": ["/kind"], "kind": "Hash", "version": 2},
+    "uniqueKeyPolicy": {"uniqueKeys": [{"paths": ["/application_id"]}]},
+}
+
+# What the managed application's definition grants the publisher in every managed resource group. Being listed is what
+# keeps a principal out of the group's deny assignment, so the daemons are listed with a role that allows nothing there.
+AUTHORIZATIONS = (
+    Grant(DAEMONS_GROUP_ID, APP_CONFIGURATION_DATA_READER),
+    Grant(CONTROL_IDENTITY.principal_id, COSMOS_DB_OPERATOR),
+)
+
+# The data plane reads one secret by name and cannot list: narrower than the built-in Key Vault Secrets User.
+_SECRET_READER = RoleDefinition(
+    "c5d17e64-08ba-4f93-9a2c-71e0b3d6f80a",
+    "Bulkhead secret reader",
+    DIRECTORY_ID,
+    data_actions=("Microsoft.KeyVault/vaults/secrets/getSecret/action",),
+    assignable_scopes=(RESOURCE_GROUP_ID,),
+)
+
+QUEUES = ("check-requests", "check-requests-rejected", "screenings", "rotations", "tenant-events")
+
+
+def establish(azure: Azure) -> None:
+    """Put everything of the publisher in place; what is there already from an earlier start is left as it is."""
+    directories, world = azure.directories, azure.world
+    with world.storage.transaction():
+        directories.create(DIRECTORY_ID, "Bulkhead")
+        azure.resources.add_subscription(Subscription(SUBSCRIPTION_ID, DIRECTORY_ID, "Bulkhead production"))
+        azure.resources.add_group(ResourceGroup(RESOURCE_GROUP_ID))
+        for client_id, name in ((API_CLIENT_ID, "Bulkhead API"), (FRONT_END_CLIENT_ID, "Bulkhead front end")):
+            if directories.application(client_id) is None:
+                directories.create_application(DIRECTORY_ID, name, client_id=client_id)
+        for identity in (DATA_IDENTITY, CONTROL_IDENTITY):
+            directories.create_identity(identity)
+        if not directories.has_principal(DAEMONS_GROUP_ID, DIRECTORY_ID):
+            directories.create_group(Group(DAEMONS_GROUP_ID, DIRECTORY_ID, "bulkhead-daemons"))
+        azure.vaults.create(VAULT)
+        azure.authorization.define(_SECRET_READER)
+        for assignment_id, role_id, identity in (
+            ("3a6e91f7-4c08-4db5-8e72-b9d0c5a1f60b", _SECRET_READER.id, DATA_IDENTITY),
+            ("f2b47d09-e51c-4a86-90d3-6c8f1e7a2b0c", KEY_VAULT_SECRETS_OFFICER, CONTROL_IDENTITY),
+        ):
+            azure.authorization.assign(RoleAssignment(assignment_id, VAULT.resource_id, role_id, identity.principal_id))
+        if azure.accounts.get(REGISTRY) is None:
+            _create_registry(azure)
+
+
+def _create_registry(azure: Azure) -> None:
+    azure.accounts.create(REGISTRY, _REGISTRY_ID, DIRECTORY_ID, local_auth_disabled=True)
+    azure.cosmos.create_database(REGISTRY, "bulkhead")
+    azure.cosmos.create_container(REGISTRY, "bulkhead", _REGISTRY_CONTAINER)
+    for identity in (DATA_IDENTITY, CONTROL_IDENTITY):
+        azure.accounts.assign_data_role(REGISTRY, identity.principal_id, "contributor")
+
+
+def create_queues(azure: Azure) -> None:
+    """The namespace's queues, at every start."""
+    for name in QUEUES:
+        azure.service_bus.create_queue(name, requires_session=name == "screenings")

@@ -1,0 +1,108 @@
+"""The running stand-in: world, services, ports and the file that tells clients where they are."""
+
+import asyncio
+import json
+import os
+import signal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from infra.local.standin import publisher
+from infra.local.standin.azure import Azure
+from infra.local.standin.certificates import Authority
+from infra.local.standin.control import Control
+from infra.local.standin.customers import Customers
+from infra.local.standin.server import IDENTITY_PATH, LOOPBACK, Dispatcher, Listeners
+from infra.local.standin.storage import Storage
+from infra.local.standin.wire import World
+
+READY_FILE = "standin.json"
+
+
+@dataclass(slots=True, frozen=True)
+class Endpoints:
+    """Where a running stand-in is found. A process started with `env` reaches it under Azure's host names."""
+
+    stand_in: str  # URL of the control API
+    proxy: str
+    ca_bundle: str
+    service_bus_connection_string: str
+    env: dict[str, str]
+
+
+class StandIn:
+    """One stand-in over a state directory: `start`, then `stop`. A new one over the same directory goes on."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._authority = Authority(state / "tls")
+        self.world = World(Storage(state / "state.db"))
+        self.azure = Azure(self.world)
+        publisher.establish(self.azure)
+        self.customers = Customers(self.azure)
+        dispatcher = Dispatcher(self.world, self.azure.hosts)
+        control = Control(self.azure, self.customers, dispatcher).application()
+        self._listeners = Listeners(dispatcher, self._authority.server_context(), control)
+
+    async def start(self, base_port: int = 0) -> Endpoints:
+        """Listen on `base_port` (control), the next (proxy) and the one after (Service Bus); 0: on free ports."""
+        ports = (base_port, base_port + 1, base_port + 2) if base_port else (0, 0, 0)
+        publisher.create_queues(self.azure)
+        await self.azure.service_bus.start(LOOPBACK, ports[2])
+        self.azure.regenerations.resume()
+        control_port, proxy_port = await self._listeners.start(ports[0], ports[1])
+        return self._endpoints(control_port, proxy_port)
+
+    async def stop(self) -> None:
+        """Close every port and the state."""
+        self.azure.regenerations.stop()
+        await self._listeners.stop()
+        await self.azure.service_bus.stop()
+        self.world.storage.close()
+
+    def _endpoints(self, control_port: int, proxy_port: int) -> Endpoints:
+        control, proxy = f"http://{LOOPBACK}:{control_port}", f"http://{LOOPBACK}:{proxy_port}"
+        bundle = str(self._authority.bundle.resolve())
+        service_bus = self.azure.service_bus.connection_string
+        env = {
+            "BULKHEAD_PLANE": "all",
+            "BULKHEAD_PUBLISHER_DIRECTORY_ID": publisher.DIRECTORY_ID,
+            "BULKHEAD_API_AUDIENCE": publisher.API_CLIENT_ID,
+            "BULKHEAD_FRONT_END_CLIENT_IDS": publisher.FRONT_END_CLIENT_ID,
+            "BULKHEAD_REGISTRY_ENDPOINT": publisher.REGISTRY_ENDPOINT,
+            "BULKHEAD_VAULT_URL": publisher.VAULT.url + "/",
+            "BULKHEAD_IDENTITY_CLIENT_ID": publisher.DATA_IDENTITY.client_id,
+            "BULKHEAD_CONTROL_IDENTITY_CLIENT_ID": publisher.CONTROL_IDENTITY.client_id,
+            "ServiceBusConnection": service_bus,
+            "HTTPS_PROXY": proxy,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "SSL_CERT_FILE": bundle,
+            "REQUESTS_CA_BUNDLE": bundle,
+            "IDENTITY_ENDPOINT": f"{control}{IDENTITY_PATH}",
+            "IDENTITY_HEADER": self.azure.managed_identity.header,
+        }
+        return Endpoints(control, proxy, bundle, service_bus, env)
+
+
+async def run(state: Path, base_port: int) -> None:
+    """Run until SIGTERM or SIGINT; the ready-file in `state` is there while it runs."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ready = state / READY_FILE
+    ready.unlink(missing_ok=True)  # one that a killed run left behind
+    stand_in = StandIn(state)
+    try:
+        endpoints = await stand_in.start(base_port)
+        _write_atomically(ready, json.dumps(asdict(endpoints), indent=2))
+        await stop.wait()
+    finally:
+        ready.unlink(missing_ok=True)
+        await stand_in.stop()
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    """Nobody ever reads half a file."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    os.replace(partial, path)  # noqa: PTH105 - the same call that the comment is about
