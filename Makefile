@@ -1,0 +1,35 @@
+# Every target sets itself up: Python 3.13 (uv if it is installed, else pyenv or python3.13), .venv, pinned requirements.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test up check bench chaos clean
+
+PYTHON := .venv/bin/python
+STAMP := .venv/.installed
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)  ## the environment alone
+
+$(STAMP): requirements.txt requirements-dev.txt .python-version infra/local/setup.sh
+	@infra/local/setup.sh
+	@touch $@
+
+demo: $(STAMP)  ## run the main job to its end on the embedded stand-in for Azure
+	@$(PYTHON) -m infra.local demo
+
+up: $(STAMP)  ## start stand-in and app and keep them running
+	@$(PYTHON) -m infra.local up
+
+test: $(STAMP)  ## all tests
+	@$(PYTHON) -m pytest
+
+check: $(STAMP)  ## what CI runs: ruff, types, import contracts, tests
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@$(PYTHON) -m mypy
+	@PYTHONPATH=. .venv/bin/lint-imports
+	@$(PYTHON) -m pytest
+
+clean:  ## remove what the targets made
+	@rm -rf .venv .local build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
