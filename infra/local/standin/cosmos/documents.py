@@ -66,7 +66,10 @@ def create(container: Container, key: PartitionKey, body: dict[str, Any]) -> Ite
 
 
 def upsert(container: Container, key: PartitionKey, body: dict[str, Any], condition: Condition) -> tuple[Item, bool]:
-    """Create or replace; True when it was created. The condition counts only for an item that exists."""
+    """Create or replace; True when it was created.
+
+    The condition counts only for an item that exists; otherwise it is created (azure-cosmos-dotnet-v3 issue 1698).
+    """
     checked = _checked(container, key, body)
     previous = container.find(key, checked["id"])
     if previous is not None:

@@ -4,6 +4,8 @@ Changes to a container are made inside `Container.unit()`: all of them happen, i
 """
 
 import base64
+import heapq
+import itertools
 import json
 import secrets
 import uuid
@@ -71,7 +73,10 @@ class Container:
         self._partitions: tuple[dict[str, dict[str, Item]], ...] = tuple({} for _ in PHYSICAL_PARTITIONS)
         self._undo: list[tuple[PartitionKey, str, Item | None]] = []
         self._next_number = 1
+        self._due: list[tuple[float, int, Item]] = []  # a heap of items by expiry
+        self._sequence = itertools.count()
         self._load()
+        self._purge()
 
     def find(self, key: PartitionKey, item_id: str) -> Item | None:
         """The item, None when it is not there or has expired."""
@@ -95,6 +100,7 @@ class Container:
     @contextmanager
     def unit(self) -> Iterator[None]:
         """Changes that happen together or not at all; must not span an await."""
+        self._purge()
         self._undo.clear()
         try:
             with self._world.storage.transaction():
@@ -120,6 +126,7 @@ class Container:
         }
         item = Item(full, to_json(full), key, number, self._expiry(full))
         self._change(key, item.id, item)
+        self._note_expiry(item)
         self._world.storage.put(self._kind, f"{key.text}/{item.id}", item.text.decode())
         return item
 
@@ -161,12 +168,26 @@ class Container:
         seconds = body.get("ttl", self.default_ttl)
         return None if seconds == -1 else float(body["_ts"]) + seconds
 
+    def _note_expiry(self, item: Item) -> None:
+        if item.expires is not None:
+            heapq.heappush(self._due, (item.expires, next(self._sequence), item))
+
+    def _purge(self) -> None:
+        """Remove what has expired. Reads do not wait for it: `_is_live` hides expired items at once."""
+        while self._due and self._due[0][0] <= self._world.now():
+            _, _, item = heapq.heappop(self._due)
+            if self._partitions[item.key.physical].get(item.key.text, {}).get(item.id) is item:
+                self._place(item.key, item.id, None)
+                self._world.storage.delete(self._kind, f"{item.key.text}/{item.id}")
+
     def _load(self) -> None:
         for _, text in self._world.storage.load(self._kind):
             body = json.loads(text)
             number = int.from_bytes(base64.b64decode(body["_rid"].replace("-", "/"))[8:])
             key = self.partition_key.of_item(body)
-            self._place(key, body["id"], Item(body, text.encode(), key, number, self._expiry(body)))
+            item = Item(body, text.encode(), key, number, self._expiry(body))
+            self._place(key, item.id, item)
+            self._note_expiry(item)
             self._next_number = max(self._next_number, number + 1)
             self.lsn[key.physical] += 1
 
