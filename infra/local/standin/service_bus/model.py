@@ -1,0 +1,108 @@
+"""What a queue holds: its settings, its messages and their locks. Times are seconds since the epoch."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+DEAD_LETTER_SUFFIX = "/$DeadLetterQueue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """How a queue behaves; the defaults are Azure's (learn.microsoft.com, service-bus-quotas and the ARM schema).
+
+    `lock_duration`, `default_ttl`, `duplicate_detection_window` in seconds; None means without. A dead-letter
+    sub-queue has no `max_delivery_count`: what lies there leaves it only by being settled.
+    """
+
+    name: str
+    requires_session: bool = False
+    lock_duration: float = 60
+    max_delivery_count: int | None = 10
+    default_ttl: float | None = None
+    duplicate_detection_window: float | None = None
+    dead_letter_on_expiry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as a sender gave it. `payload` is its AMQP encoding; `ttl` in seconds."""
+
+    payload: bytes
+    message_id: str | None = None
+    session_id: str | None = None
+    correlation_id: str = ""
+    ttl: float | None = None
+    scheduled_at: float | None = None
+
+
+@dataclass(slots=True)
+class SessionLock:
+    """One receiver's exclusive hold of a session. Identity, not the id, tells two holders of a session apart."""
+
+    session_id: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessageLock:
+    """The hold on one delivered message. In a session the session's lock counts, not `until`."""
+
+    token: UUID
+    until: float
+    session: SessionLock | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeathCertificate:
+    """Why a message was dead-lettered; empty strings are not shown to receivers."""
+
+    reason: str
+    description: str
+
+
+@dataclass(slots=True)
+class Message:
+    """A message in a queue. `scheduled` ones wait for `enqueued_at`, which then lies ahead."""
+
+    sequence_number: int
+    incoming: Incoming
+    enqueued_at: float
+    expires_at: float | None = None
+    scheduled: bool = False
+    delivery_count: int = 0
+    death: DeathCertificate | None = None
+    lock: MessageLock | None = None
+
+
+class QueueStore(Protocol):
+    """Where a queue writes its changes through to. `queue` is the queue's path, dead-letter suffix included."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All changes inside become durable together."""
+        ...
+
+    def save(self, queue: str, message: Message) -> None:
+        """Store a new or changed message; locks are not stored."""
+        ...
+
+    def remove(self, queue: str, sequence_number: int) -> None:
+        """Forget a message."""
+        ...
+
+    def reserve(self, queue: str, sequence_number: int) -> None:
+        """Note that numbers up to and including this one may have been given out."""
+        ...
+
+    def remember_id(self, queue: str, message_id: str, at: float) -> None:
+        """Note a message id for duplicate detection."""
+        ...
+
+    def forget_id(self, queue: str, message_id: str) -> None:
+        """Drop a message id whose window has passed."""
+        ...
+
+    def save_session_state(self, queue: str, session_id: str, state: bytes | None) -> None:
+        """Store a session's state; None removes it."""
+        ...

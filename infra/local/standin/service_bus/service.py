@@ -1,0 +1,86 @@
+"""The Service Bus namespace of the stand-in: listens, knows the shared access keys, starts and stops."""
+
+import asyncio
+import base64
+import secrets
+
+from infra.local.standin.service_bus.amqp import Connection
+from infra.local.standin.service_bus.broker import Broker
+from infra.local.standin.service_bus.model import QueueSettings
+from infra.local.standin.wire import World
+
+_KEY_NAME = "RootManageSharedAccessKey"  # Azure's name for the rule that every namespace is born with
+_KEYS = "service_bus/keys"
+
+
+class ServiceBus:
+    """Service Bus over plain AMQP, as the SDK speaks it to the development emulator."""
+
+    def __init__(self, world: World) -> None:
+        self._broker = Broker(world)
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._address = ("127.0.0.1", 0)
+        self._keys = dict(world.storage.load(_KEYS))
+        if not self._keys:
+            key = base64.b64encode(secrets.token_bytes(32)).decode()
+            world.storage.put(_KEYS, _KEY_NAME, key)
+            self._keys = {_KEY_NAME: key}
+        for key in self._keys.values():
+            world.secrets.add("service_bus_key", key)
+
+    def create_queue(
+        self,
+        name: str,
+        *,
+        requires_session: bool = False,
+        lock_duration: float = 60,
+        max_delivery_count: int = 10,
+        default_ttl: float | None = None,
+        duplicate_detection_window: float | None = None,
+        dead_letter_on_expiry: bool = False,
+    ) -> None:
+        """Declare a queue; messages that the storage holds for it are in it again. Durations in seconds.
+
+        Queues are declared anew at every start, so that their settings may change between two.
+        """
+        self._broker.create_queue(
+            QueueSettings(
+                name=name,
+                requires_session=requires_session,
+                lock_duration=lock_duration,
+                max_delivery_count=max_delivery_count,
+                default_ttl=default_ttl,
+                duplicate_detection_window=duplicate_detection_window,
+                dead_letter_on_expiry=dead_letter_on_expiry,
+            )
+        )
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        """Listen; gives the port."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self._broker, self._keys, self._connections), host, port
+        )
+        self._address = self._server.sockets[0].getsockname()[:2]
+        self._broker.start()
+        return self._address[1]
+
+    async def stop(self) -> None:
+        """Close every connection and listen no longer."""
+        self._broker.stop()
+        if self._server is not None:
+            self._server.close()
+            for connection in list(self._connections):
+                connection.close()
+            await self._server.wait_closed()
+            self._server = None
+
+    @property
+    def connection_string(self) -> str:
+        """What the SDK's `from_connection_string` takes; valid once started."""
+        host, port = self._address
+        return (
+            f"Endpoint=sb://{host}:{port};SharedAccessKeyName={_KEY_NAME};"
+            f"SharedAccessKey={self._keys[_KEY_NAME]};UseDevelopmentEmulator=true;"
+        )
