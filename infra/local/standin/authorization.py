@@ -216,6 +216,10 @@ class Authorization:
             del self._roles[role.id]
             self._storage.delete("authorization/roles", role.id)
 
+    def has_role_within(self, principals: Collection[str], scope: str) -> bool:
+        """Whether any role is assigned to one of `principals` at or below `scope`."""
+        return any(one.principal_id in principals and covers(scope, one.scope) for one in self._assignments.values())
+
     def decide(self, principals: Collection[str], action: str, scope: str, *, data: bool = False) -> Decision:
         """Whether somebody who is all of `principals` (own object id and those of groups) may do `action` at `scope`.
 

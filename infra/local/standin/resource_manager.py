@@ -174,6 +174,10 @@ class ResourceManager:
         # The publisher's principals of the definition's authorizations see the application itself too.
         if operation.name == "get_application" and principals & self._resources.granted(scope):
             return
+        # Whoever has a role anywhere in a subscription can see the subscription itself (inferred: it is in their
+        # list of subscriptions; to be confirmed on a real one).
+        if operation.name == "get_subscription" and self._authorization.has_role_within(principals, scope):
+            return
         decision = self._authorization.decide(principals, operation.action, scope)
         who = f"The client '{claims.client_id}' with object id '{claims.object_id}'"
         if decision.denied_by:
