@@ -45,8 +45,7 @@ def build(settings: Settings) -> App:
     """Construct the application. Must be called inside the running event loop, whose connections it uses."""
     telemetry.quieten_sdks()
     clock = SystemClock()
-    session = open_session(settings.proxy)
-    transport = SharedTransport(session)
+    transport = SharedTransport(open_session(), settings.proxy)
     identity = ManagedIdentityCredential(client_id=settings.identity_client_id, transport=transport)
     registry = Registry(registry_documents(transport, settings.registry_endpoint, identity), clock)
     broker = Broker(
@@ -74,7 +73,7 @@ def build(settings: Settings) -> App:
     return App(
         settings=settings,
         clock=clock,
-        signing_keys=SigningKeys(session, clock),
+        signing_keys=SigningKeys(transport, clock),
         registry=registry,
         broker=broker,
         screenings=service_bus.Screenings(queues),

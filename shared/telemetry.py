@@ -16,9 +16,9 @@ FIELDS = frozenset({
 
 
 def quieten_sdks() -> None:
-    """The SDKs log each request at INFO; what matters of it is in our own events."""
+    """The SDKs log requests and quote answers; what matters of them is in our own events."""
     for name in ("azure", "msal", "aiohttp"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def event(name: str, *, level: int = logging.INFO, **fields: str | float | None) -> None:

@@ -43,7 +43,7 @@ class SigningTransport(SharedTransport):
     """
 
     def __init__(self, base: SharedTransport, endpoint: str) -> None:
-        super().__init__(base.session)
+        super().__init__(base.session, base.proxy)
         self._endpoint = endpoint
         name, _, domain = urlsplit(endpoint).hostname.partition(".")  # type: ignore[union-attr]
         self._own_host = re.compile(rf"{re.escape(name)}(-[a-z0-9]+)?\.{re.escape(domain)}")  # also one region's host

@@ -6,9 +6,11 @@ import binascii
 import contextlib
 from typing import Any, cast
 
-import aiohttp
 import jwt
+from azure.core import AsyncPipelineClient
 from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.pipeline.policies import AsyncRetryPolicy, ContentDecodePolicy
+from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.identity.aio import CertificateCredential, ClientSecretCredential
 
 from shared.access.failures import AccessError, Failure
@@ -21,7 +23,7 @@ from shared.core.secret import Secret
 from shared.core.token import SigningKey
 
 RESOURCE_MANAGER_SCOPE = "https://management.azure.com/.default"
-_JWKS = "https://login.microsoftonline.com/common/discovery/v2.0/keys"
+_AUTHORITY = "https://login.microsoftonline.com"
 _PKCS12 = "application/x-pkcs12"
 
 
@@ -85,9 +87,13 @@ class SigningKeys:
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, clock: Clock, *, pause: float = 30, lifetime: float = 6 * 3600
+        self, transport: SharedTransport, clock: Clock, *, pause: float = 30, lifetime: float = 6 * 3600
     ) -> None:
-        self._session = session
+        self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
+            _AUTHORITY,
+            policies=[AsyncRetryPolicy(retry_total=2, retry_backoff_max=2), ContentDecodePolicy()],
+            transport=transport,
+        )
         self._clock = clock
         self._pause = pause
         self._lifetime = lifetime
@@ -111,15 +117,15 @@ class SigningKeys:
 
     async def _fetch(self) -> None:
         try:
-            async with self._session.get(_JWKS, headers={"Accept-Encoding": "identity"}) as answer:
-                answer.raise_for_status()
-                document = await answer.json()
+            answer = await self._client.send_request(HttpRequest("GET", f"{_AUTHORITY}/common/discovery/v2.0/keys"))
+            answer.raise_for_status()
+            document = answer.json()
             self._keys = {
                 key["kid"]: SigningKey(key["kid"], jwt.PyJWK(key, algorithm="RS256").key, key["issuer"])
                 for key in document["keys"]
                 if key.get("kty") == "RSA" and key.get("issuer")
             }
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, jwt.PyJWTError) as error:
+        except (AzureError, ValueError, KeyError, jwt.PyJWTError) as error:
             raise BulkheadError(
                 Kind.UNAVAILABLE, "identity_unavailable", "Tokens cannot be verified at the moment.", retry_after=5
             ) from error

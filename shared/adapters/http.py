@@ -10,10 +10,9 @@ from shared.core.context import REQUEST_ID
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10, sock_read=30)
 
 
-def open_session(proxy: str | None) -> aiohttp.ClientSession:
-    """A session whose connections stay warm. `proxy` is the URL of an outgoing proxy, if there is one."""
+def open_session() -> aiohttp.ClientSession:
+    """A session whose connections stay warm."""
     return aiohttp.ClientSession(
-        proxy=proxy,
         timeout=_TIMEOUT,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,  # the SDKs decompress
@@ -24,14 +23,18 @@ def open_session(proxy: str | None) -> aiohttp.ClientSession:
 class SharedTransport(AioHttpTransport):  # type: ignore[misc]  # azure-core exports it lazily, untyped
     """An azure-core transport on the shared session. Sends the invocation's id along as Azure's correlation id."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, proxy: str | None) -> None:
+        """`proxy` is the URL of an outgoing proxy for https, if there is one."""
         super().__init__(session=session, session_owner=False, use_env_settings=False)
+        self.proxy = proxy
 
     async def send(self, request: HttpRequest, **config: Any) -> AsyncHttpResponse:
         """Send one request."""
         if request_id := REQUEST_ID.get():
             request.headers["x-ms-client-request-id"] = request_id
             request.headers["x-ms-correlation-request-id"] = request_id
+        if self.proxy is not None and request.url.startswith("https:"):  # the managed identity's endpoint is local http
+            config["proxy"] = self.proxy
         return cast(AsyncHttpResponse, await super().send(request, **config))
 
     async def open(self) -> None:

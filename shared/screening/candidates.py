@@ -30,7 +30,6 @@ async def create(store: ScreeningStore, data: CandidateData, candidate_id: Candi
     candidate = Candidate(
         **{name: getattr(data, name) for name in CandidateData.__struct_fields__},
         id=candidate_id,
-        candidate_id=candidate_id,
         created_at=stamp,
         updated_at=stamp,
     )

@@ -1,6 +1,7 @@
 """Candidates, authorizations, packages, reports, screenings, in the words of the screening field.
 
-What is stored in a tenant's account has the same shape as what the API shows, except where a View is defined.
+What is stored in a tenant's account has the same shape as what the API shows, except where a View is defined. What
+the store needs to find it again (partition, kind) is the store's own affair.
 """
 
 from datetime import date
@@ -77,11 +78,9 @@ class CandidatePatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class Candidate(CandidateData, frozen=True, kw_only=True, omit_defaults=False, forbid_unknown_fields=False):
-    """A candidate as stored. `candidate_id` is the partition."""
+    """A candidate as stored."""
 
     id: CandidateId
-    candidate_id: CandidateId
-    kind: Literal["candidate"] = "candidate"
     created_at: str
     updated_at: str
 
@@ -145,8 +144,8 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True):
     """An authorization as stored and shown. Kept as evidence after its withdrawal."""
 
     id: AuthorizationId
+    object: Literal["authorization"] = "authorization"
     candidate_id: CandidateId
-    kind: Literal["authorization"] = "authorization"
     permissible_purpose: Literal["employment"]
     employer_certification: bool
     disclosure: SignedText
@@ -172,8 +171,7 @@ class PackageData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Package(msgspec.Struct, frozen=True, kw_only=True):
     """A package as stored and shown."""
 
-    id: Slug
-    kind: Literal["package"] = "package"
+    object: Literal["package"] = "package"
     slug: Slug
     name: str
     screenings: tuple[ScreeningType, ...]
@@ -184,10 +182,8 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
 BUILT_IN_PACKAGES: dict[str, Package] = {
     package.slug: package
     for package in (
-        Package(
-            id="essential", slug="essential", name="Essential", screenings=("ssn_trace", "watchlist"), built_in=True
-        ),
-        Package(id="watchlist", slug="watchlist", name="Watchlist only", screenings=("watchlist",), built_in=True),
+        Package(slug="essential", name="Essential", screenings=("ssn_trace", "watchlist"), built_in=True),
+        Package(slug="watchlist", name="Watchlist only", screenings=("watchlist",), built_in=True),
     )
 }
 
@@ -227,11 +223,10 @@ class Screening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One order for one candidate, with its screenings. As stored and shown; `report_id` is the partition."""
+    """One order for one candidate, with its screenings. As stored and shown."""
 
     id: ReportId
-    report_id: ReportId
-    kind: Literal["report"] = "report"
+    object: Literal["report"] = "report"
     candidate_id: CandidateId
     authorization_id: AuthorizationId
     package: Slug

@@ -16,7 +16,7 @@ def define(slug: str, data: PackageData, now: str) -> Package:
         ) from None
     if len(set(data.screenings)) < len(data.screenings):
         raise _invalid(FieldError("/screenings", "Each screening once."))
-    return Package(id=slug, slug=slug, name=data.name, screenings=data.screenings, updated_at=now)
+    return Package(slug=slug, name=data.name, screenings=data.screenings, updated_at=now)
 
 
 def _invalid(field: FieldError) -> BulkheadError:

@@ -69,7 +69,6 @@ async def order(
     )
     report = Report(
         id=report_id,
-        report_id=report_id,
         candidate_id=CandidateId(candidate_id),
         authorization_id=authorization.id,
         package=package.slug,

@@ -41,11 +41,11 @@ class ScreeningStore:
 
     async def add_candidate(self, candidate: Candidate) -> Versioned[Candidate]:
         """Store a new candidate; the same id again gives what is stored."""
-        return await self._add(candidate, _CANDIDATES, candidate.id)
+        return await self._add(_candidate(candidate), candidate, _CANDIDATES, candidate.id)
 
     async def replace_candidate(self, candidate: Candidate, etag: str) -> Versioned[Candidate]:
         """Raises precondition_failed."""
-        return await self._replace(candidate, _CANDIDATES, etag)
+        return await self._replace(_candidate(candidate), candidate, _CANDIDATES, etag)
 
     async def erase_candidate(self, candidate_id: str) -> None:
         """Delete the person's data. Authorizations and reports stay: they name the candidate by id only."""
@@ -58,7 +58,7 @@ class ScreeningStore:
 
     async def add_authorization(self, authorization: Authorization) -> Versioned[Authorization]:
         """Store the evidence."""
-        return await self._add(authorization, _CANDIDATES, authorization.candidate_id)
+        return await self._add(_authorization(authorization), authorization, _CANDIDATES, authorization.candidate_id)
 
     async def authorization(self, candidate_id: str, authorization_id: str) -> Versioned[Authorization]:
         """Raises not_found."""
@@ -71,7 +71,7 @@ class ScreeningStore:
 
     async def replace_authorization(self, authorization: Authorization, etag: str) -> Versioned[Authorization]:
         """Raises precondition_failed."""
-        return await self._replace(authorization, _CANDIDATES, etag)
+        return await self._replace(_authorization(authorization), authorization, _CANDIDATES, etag)
 
     async def authorizations(self, candidate_id: str) -> list[Authorization]:
         """All of a candidate, newest first."""
@@ -96,9 +96,9 @@ class ScreeningStore:
     async def put_package(self, package: Package, etag: str | None) -> Versioned[Package]:
         """Create the package (etag None) or replace the state that the ETag names. Raises precondition_failed."""
         if etag is not None:
-            return await self._replace(package, _SETTINGS, etag)
+            return await self._replace(_package(package), package, _SETTINGS, etag)
         try:
-            document = await self._documents.create(_SETTINGS, _body(package))
+            document = await self._documents.create(_SETTINGS, _package(package))
         except DocumentExistsError as error:
             raise _changed() from error
         return Versioned(package, document.etag)
@@ -109,11 +109,11 @@ class ScreeningStore:
 
     async def add_report(self, report: Report) -> Versioned[Report]:
         """Store a new report; the same id again gives what is stored."""
-        return await self._add(report, _REPORTS, report.id)
+        return await self._add(_report(report), report, _REPORTS, report.id)
 
     async def replace_report(self, report: Report, etag: str) -> Versioned[Report]:
         """Raises precondition_failed."""
-        return await self._replace(report, _REPORTS, etag)
+        return await self._replace(_report(report), report, _REPORTS, etag)
 
     async def reports(
         self, *, status: str | None = None, candidate_id: str | None = None, after: str | None = None, limit: int = 100
@@ -133,8 +133,7 @@ class ScreeningStore:
             raise not_found(noun)
         return Versioned(_load(model, document), document.etag)
 
-    async def _add[T: msgspec.Struct](self, value: T, container: str, partition: str) -> Versioned[T]:
-        body = _body(value)
+    async def _add[T: msgspec.Struct](self, body: Json, value: T, container: str, partition: str) -> Versioned[T]:
         try:
             document = await self._documents.create(container, body)
         except DocumentExistsError:
@@ -144,17 +143,36 @@ class ScreeningStore:
             return Versioned(_load(type(value), stored), stored.etag)
         return Versioned(value, document.etag)
 
-    async def _replace[T: msgspec.Struct](self, value: T, container: str, etag: str) -> Versioned[T]:
+    async def _replace[T](self, body: Json, value: T, container: str, etag: str) -> Versioned[T]:
         try:
-            document = await self._documents.replace(container, _body(value), etag)
+            document = await self._documents.replace(container, body, etag)
         except DocumentChangedError as error:
             raise _changed() from error
         return Versioned(value, document.etag)
 
 
-def _body(value: msgspec.Struct) -> Json:
-    body: Json = msgspec.to_builtins(value)
-    return body
+# Documents: the object, its kind, and the field that is its container's partition key (infra/managed_app).
+
+
+def _plain(value: msgspec.Struct) -> Json:
+    plain: Json = msgspec.to_builtins(value)
+    return plain
+
+
+def _candidate(candidate: Candidate) -> Json:
+    return _plain(candidate) | {"kind": "candidate", "candidate_id": candidate.id}
+
+
+def _authorization(authorization: Authorization) -> Json:
+    return _plain(authorization) | {"kind": "authorization"}
+
+
+def _package(package: Package) -> Json:
+    return _plain(package) | {"kind": "package", "id": package.slug}
+
+
+def _report(report: Report) -> Json:
+    return _plain(report) | {"kind": "report", "report_id": report.id}
 
 
 def _load[T](model: type[T], document: Document) -> T:
