@@ -80,8 +80,8 @@ class Customers:
         self._daemons = {key: Daemon(**json.loads(text)) for key, text in self._storage.load("customers/daemons")}
 
     def tenants(self) -> list[Tenant]:
-        """Every deployed tenant."""
-        return list(self._tenants.values())
+        """Every deployed tenant, by name."""
+        return [self._tenants[name] for name in sorted(self._tenants)]
 
     def tenant(self, name: str) -> Tenant:
         """The tenant of that name. Raises NotThereError."""

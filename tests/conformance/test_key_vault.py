@@ -1,0 +1,269 @@
+"""Key Vault's secrets as azure-keyvault-secrets meets them, and how the vault refuses."""
+
+import base64
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
+from azure.identity import ManagedIdentityCredential as SyncManagedIdentityCredential
+from azure.identity.aio import CertificateCredential, ClientSecretCredential, ManagedIdentityCredential
+from azure.keyvault.secrets import SecretClient as SyncSecretClient
+from azure.keyvault.secrets.aio import SecretClient
+
+VAULT = "https://vault.azure.net/.default"
+ARM = "https://management.azure.com/.default"
+
+
+@pytest.fixture
+async def vault(
+    cloud: Any, control_identity: ManagedIdentityCredential, options: dict[str, Any]
+) -> AsyncIterator[SecretClient]:
+    """The vault as the control plane's identity sees it, which may do everything but purge."""
+    async with SecretClient(cloud.vault_url, control_identity, **options) as client:
+        yield client
+
+
+@pytest.fixture
+async def reader(
+    cloud: Any, data_identity: ManagedIdentityCredential, options: dict[str, Any]
+) -> AsyncIterator[SecretClient]:
+    """The vault as the data plane's identity sees it, which may only get."""
+    async with SecretClient(cloud.vault_url, data_identity, **options) as client:
+        yield client
+
+
+def new_name() -> str:
+    return f"test-{uuid.uuid4().hex}"
+
+
+async def test_versions(vault: SecretClient) -> None:
+    # Source: learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates, versions
+    name = new_name()
+    first = await vault.set_secret(name, "one", content_type="text/plain", tags={"a": "b"})
+    second = await vault.set_secret(name, "two")
+    latest = await vault.get_secret(name)
+    assert (latest.value, latest.properties.version) == ("two", second.properties.version)
+    older = await vault.get_secret(name, first.properties.version)
+    assert (older.value, older.properties.content_type, older.properties.tags) == ("one", "text/plain", {"a": "b"})
+    assert older.properties.enabled
+    assert older.properties.created_on == first.properties.created_on
+    versions = [one.version async for one in vault.list_properties_of_secret_versions(name)]
+    assert sorted(map(str, versions)) == sorted([str(first.properties.version), str(second.properties.version)])
+
+
+async def test_secret_that_is_not_there(vault: SecretClient) -> None:
+    name = new_name()
+    with pytest.raises(ResourceNotFoundError) as caught:
+        await vault.get_secret(name)
+    assert caught.value.error.code == "SecretNotFound"  # source: rest/api/keyvault, error of Get Secret
+    await vault.set_secret(name, "one")
+    with pytest.raises(ResourceNotFoundError):
+        await vault.get_secret(name, uuid.uuid4().hex)
+
+
+async def test_disabled_secret(vault: SecretClient) -> None:
+    # Source: learn.microsoft.com/azure/key-vault/general/rest-error-codes, HTTP 403 and SecretDisabled
+    name = new_name()
+    version = (await vault.set_secret(name, "one")).properties.version
+    await vault.update_secret_properties(name, version, enabled=False)
+    with pytest.raises(HttpResponseError) as caught:
+        await vault.get_secret(name)
+    assert caught.value.status_code == 403
+    assert caught.value.error.innererror["code"] == "SecretDisabled"
+    await vault.update_secret_properties(name, enabled=True, content_type="changed")
+    assert (await vault.get_secret(name)).properties.content_type == "changed"
+
+
+async def test_list_in_pages(vault: SecretClient) -> None:
+    # Source: rest/api/keyvault/secrets/get-secrets: at most 25 in a page
+    names = {new_name() for _ in range(30)}
+    for name in names:
+        await vault.set_secret(name, "x")
+    pages = vault.list_properties_of_secrets().by_page()
+    sizes, found = [], set()
+    async for page in pages:
+        items = [item async for item in page]
+        sizes.append(len(items))
+        found |= {item.name for item in items}
+    assert names <= found
+    assert max(sizes) == 25
+    assert all(item.version is None for item in items)
+
+
+async def test_deleted_secret_keeps_its_name_until_recovered(vault: SecretClient) -> None:
+    # As documented at learn.microsoft.com/azure/key-vault/general/soft-delete-overview.
+    name = new_name()
+    await vault.set_secret(name, "one")
+    deleted = await vault.delete_secret(name)
+    assert deleted.recovery_id == f"{vault.vault_url.rstrip('/')}/deletedsecrets/{name}"
+    assert (await vault.get_deleted_secret(name)).scheduled_purge_date is not None
+    assert name in [one.name async for one in vault.list_deleted_secrets()]
+    with pytest.raises(ResourceNotFoundError):
+        await vault.get_secret(name)
+    with pytest.raises(HttpResponseError) as caught:
+        await vault.set_secret(name, "two")
+    assert caught.value.status_code == 409
+    assert caught.value.error.innererror["code"] == "ObjectIsDeletedButRecoverable"
+    await vault.recover_deleted_secret(name)
+    assert (await vault.get_secret(name)).value == "one"
+
+
+@pytest.mark.parametrize("value", ["x" * (25 * 1024 + 1)])
+async def test_value_too_long(vault: SecretClient, value: str) -> None:
+    # Source: learn.microsoft.com/azure/key-vault/secrets/about-secrets: at most 25 KB
+    with pytest.raises(HttpResponseError) as caught:
+        await vault.set_secret(new_name(), value)
+    assert (caught.value.status_code, caught.value.error.code) == (400, "BadParameter")
+
+
+async def test_invalid_name(vault: SecretClient) -> None:
+    with pytest.raises(HttpResponseError) as caught:
+        await vault.set_secret("under_score", "x")
+    assert caught.value.status_code == 400
+
+
+async def test_data_identity_may_only_get(vault: SecretClient, reader: SecretClient) -> None:
+    # Source: learn.microsoft.com/azure/key-vault/general/rbac-guide; code ForbiddenByRbac: rest-error-codes
+    name = new_name()
+    await vault.set_secret(name, "one")
+    assert (await reader.get_secret(name)).value == "one"
+
+    async def list_all() -> None:
+        async for _ in reader.list_properties_of_secrets():
+            pass
+
+    for attempt in (
+        reader.set_secret(name, "two"),
+        reader.delete_secret(name),
+        reader.update_secret_properties(name, enabled=False),
+        list_all(),
+    ):
+        with pytest.raises(HttpResponseError) as caught:
+            await attempt
+        assert (caught.value.status_code, caught.value.error.code) == (403, "Forbidden")
+        assert caught.value.error.innererror["code"] == "ForbiddenByRbac"
+
+
+async def test_daemon_may_not_read_the_vault(
+    cloud: Any, tenant: Any, daemon: ClientSecretCredential, options: dict[str, Any]
+) -> None:
+    async with SecretClient(cloud.vault_url, daemon, **options) as client:
+        with pytest.raises(HttpResponseError) as caught:
+            await client.get_secret(tenant.credential_name)
+    assert caught.value.status_code == 403
+
+
+async def test_challenge(cloud: Any, http: aiohttp.ClientSession) -> None:
+    # As documented at learn.microsoft.com/azure/key-vault/general/authentication-requests-and-responses.
+    async with http.get(f"{cloud.vault_url}secrets/any?api-version=2025-07-01") as answer:
+        assert answer.status == 401
+        directory = f"https://login.microsoftonline.com/{cloud.publisher_directory_id}"
+        expected = f'Bearer authorization="{directory}", resource="https://vault.azure.net"'
+        assert answer.headers["WWW-Authenticate"] == expected
+        assert (await answer.json())["error"]["code"] == "Unauthorized"
+
+
+async def test_tokens_that_are_refused(
+    cloud: Any,
+    http: aiohttp.ClientSession,
+    tenant: Any,
+    daemon: ClientSecretCredential,
+    data_identity: ManagedIdentityCredential,
+) -> None:
+    good = (await data_identity.get_token(VAULT)).token
+    other_audience = (await daemon.get_token(ARM)).token
+    head, payload, signature = good.split(".")
+    altered = ".".join([head, payload[:-4] + "AAAA", signature])
+    other_directory, _ = cloud.azure.tokens.app_token(
+        tenant.directory_id, "https://vault.azure.net", client_id=str(uuid.uuid4()), object_id="o", acr="1"
+    )
+    url = f"{cloud.vault_url}secrets/{tenant.credential_name}?api-version=2025-07-01"
+    for token, text in (
+        (good, None),
+        (other_audience, "AKV10022"),
+        (other_directory, "AKV10032"),
+        (altered, "BearerReadAccessTokenFailed"),
+        ("garbage", "BearerReadAccessTokenFailed"),
+    ):
+        async with http.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
+            assert answer.status == (401 if text else 200)
+            if text:
+                assert text in (await answer.json())["error"]["message"]
+                assert answer.headers["WWW-Authenticate"].startswith("Bearer authorization=")
+
+
+@pytest.mark.standin
+async def test_expired_token(
+    cloud: Any, http: aiohttp.ClientSession, tenant: Any, data_identity: ManagedIdentityCredential
+) -> None:
+    token = (await data_identity.get_token(VAULT)).token
+    url = f"{cloud.vault_url}secrets/{tenant.credential_name}?api-version=2025-07-01"
+    with cloud.later(86_400 + 600):
+        async with http.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
+            assert answer.status == 401
+
+
+def test_synchronous_client(cloud: Any, tenant: Any) -> None:
+    with (
+        SyncManagedIdentityCredential(client_id=cloud.data_identity.client_id) as credential,
+        SyncSecretClient(cloud.vault_url, credential) as client,
+    ):
+        assert client.get_secret(tenant.credential_name).value
+
+
+async def test_identity_that_does_not_exist(cloud: Any, options: dict[str, Any]) -> None:
+    async with (
+        ManagedIdentityCredential(client_id=str(uuid.uuid4())) as credential,
+        SecretClient(cloud.vault_url, credential, **options) as client,
+    ):
+        with pytest.raises(ClientAuthenticationError):
+            await client.get_secret("any")
+
+
+@pytest.mark.standin
+@pytest.mark.parametrize("form", ["pem", "pkcs12"])
+async def test_certificate_credential_from_the_vault(
+    cloud: Any, reader: SecretClient, options: dict[str, Any], form: str
+) -> None:
+    # Source of the content types: learn.microsoft.com/azure/key-vault/certificates/about-certificates
+    deployed = cloud.deploy()
+    status, _ = cloud.control("POST", f"/daemons/{deployed.name}/rotate", {"credential": "certificate", "format": form})
+    assert status == 200
+    secret = await reader.get_secret(deployed.credential_name)
+    assert secret.value is not None
+    if form == "pem":
+        assert secret.properties.content_type == "application/x-pem-file"
+        data = secret.value.encode()
+    else:
+        assert secret.properties.content_type == "application/x-pkcs12"
+        data = base64.b64decode(secret.value)
+    async with CertificateCredential(
+        cloud.publisher_directory_id, deployed.client_id, certificate_data=data, **options
+    ) as credential:
+        assert (await credential.get_token(ARM)).token
+
+
+@pytest.mark.standin
+async def test_journal_shows_one_probe_then_one_read_each(cloud: Any, reader: SecretClient, tenant: Any) -> None:
+    await reader.get_secret(tenant.credential_name)
+    _, since = cloud.journal()
+    await reader.get_secret(tenant.credential_name)
+    await reader.get_secret(tenant.credential_name)
+    entries, _ = cloud.journal(since)
+    assert [(e["operation"], e["principal"], e["target"], e["status"]) for e in entries] == [
+        ("get_secret", "identity:bulkhead-data", f"bulkhead-kv/{tenant.credential_name}", 200)
+    ] * 2
+
+
+@pytest.mark.standin
+async def test_unimplemented_call(
+    cloud: Any, http: aiohttp.ClientSession, control_identity: ManagedIdentityCredential
+) -> None:
+    token = (await control_identity.get_token(VAULT)).token
+    async with http.get(
+        f"{cloud.vault_url}keys?api-version=2025-07-01", headers={"Authorization": f"Bearer {token}"}
+    ) as answer:
+        assert answer.status == 501
