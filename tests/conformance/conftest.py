@@ -92,7 +92,7 @@ class Cloud:
         async def run() -> T:
             return act()
 
-        return self.do(run())
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
 
     @contextmanager
     def later(self, seconds: float) -> Iterator[None]:

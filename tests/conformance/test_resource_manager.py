@@ -307,6 +307,18 @@ async def test_managed_application(
     assert (await send(http, control, "GET", own_group, RESOURCES))[0] == 403
 
 
+async def test_subscription_tells_its_directory(cloud: Any, http: aiohttp.ClientSession, tenant: Any) -> None:
+    # As documented at rest/api/resources/subscriptions/get.
+    path = f"/subscriptions/{tenant.subscription_id}"
+    status, body, _ = await send(http, token_of(cloud, tenant), "GET", path, RESOURCES)
+    assert (status, body["tenantId"]) == (200, tenant.directory_id)
+    outsider, _ = cloud.azure.tokens.app_token(
+        cloud.publisher_directory_id, ARM, client_id="c", object_id=str(uuid.uuid4()), acr="1"
+    )
+    status, body, _ = await send(http, outsider, "GET", path, RESOURCES)
+    assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
+
+
 async def test_role_assignments(cloud: Any, http: aiohttp.ClientSession, changing: Any) -> None:
     # As documented at rest/api/authorization/role-assignments/create and role-based-access-control/troubleshooting.
     token = token_of(cloud, changing)

@@ -6,11 +6,12 @@ Sources: learn.microsoft.com/azure/role-based-access-control/overview (how acces
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Literal
 
+from infra.local.standin.storage import Storage
 from infra.local.standin.wire import World
 
 
@@ -157,16 +158,60 @@ BUILT_IN = (
 )
 
 
+class _ByScope[T: RoleAssignment | DenyAssignment]:
+    """Assignments by id and by scope, so that a decision looks only at the scopes above it. Stored under `kind`."""
+
+    def __init__(self, storage: Storage, kind: str, parse: Callable[[str], T]) -> None:
+        self._storage = storage
+        self._kind = kind
+        self._by_id: dict[str, T] = {}
+        self._at: dict[str, dict[str, T]] = {}  # scope in lower case -> id -> assignment
+        for _, text in storage.load(kind):
+            self._keep(parse(text))
+
+    def put(self, one: T) -> None:
+        self.remove(one.id)
+        self._keep(one)
+        self._storage.put(self._kind, one.id, json.dumps(asdict(one)))
+
+    def get(self, assignment_id: str) -> T | None:
+        return self._by_id.get(assignment_id)
+
+    def remove(self, assignment_id: str) -> None:
+        if one := self._by_id.pop(assignment_id, None):
+            del self._at[one.scope.lower()][one.id]
+            self._storage.delete(self._kind, one.id)
+
+    def above(self, scope: str) -> Iterator[T]:
+        """Those at `scope` and at every scope that covers it."""
+        parts = scope.lower().split("/")
+        for length in range(len(parts), 1, -1):
+            yield from self._at.get("/".join(parts[:length]), {}).values()
+
+    def within(self, scope: str) -> list[T]:
+        """Those at or below `scope`."""
+        return [one for one in self._by_id.values() if covers(scope, one.scope)]
+
+    def _keep(self, one: T) -> None:
+        self._by_id[one.id] = one
+        self._at.setdefault(one.scope.lower(), {})[one.id] = one
+
+
 class Authorization:
     """Role definitions, role assignments and deny assignments of all directories, written through to storage."""
 
     def __init__(self, world: World) -> None:
         self._storage = world.storage
-        load = world.storage.load
         self._roles = {role.id: role for role in BUILT_IN}
-        self._roles |= {key: RoleDefinition(**json.loads(text)) for key, text in load("authorization/roles")}
-        self._assignments = {key: RoleAssignment(**json.loads(text)) for key, text in load("authorization/assignments")}
-        self._denials = {key: DenyAssignment(**json.loads(text)) for key, text in load("authorization/denials")}
+        self._roles |= {
+            key: RoleDefinition(**json.loads(text)) for key, text in world.storage.load("authorization/roles")
+        }
+        self._assignments = _ByScope(
+            world.storage, "authorization/assignments", lambda text: RoleAssignment(**json.loads(text))
+        )
+        self._denials = _ByScope(
+            world.storage, "authorization/denials", lambda text: DenyAssignment(**json.loads(text))
+        )
 
     def define(self, role: RoleDefinition) -> None:
         """A custom role of one directory; again replaces it."""
@@ -180,8 +225,7 @@ class Authorization:
 
     def assign(self, assignment: RoleAssignment) -> None:
         """Give a role; the same id again replaces the assignment."""
-        self._assignments[assignment.id] = assignment
-        self._storage.put("authorization/assignments", assignment.id, json.dumps(asdict(assignment)))
+        self._assignments.put(assignment)
 
     def assignment(self, assignment_id: str) -> RoleAssignment | None:
         """The role assignment of this GUID."""
@@ -189,36 +233,35 @@ class Authorization:
 
     def same_assignment(self, wanted: RoleAssignment) -> RoleAssignment | None:
         """The assignment of the same role to the same principal at the same scope, under whatever id."""
-        key = (wanted.scope.lower(), wanted.role_id, wanted.principal_id)
-        for one in self._assignments.values():
-            if (one.scope.lower(), one.role_id, one.principal_id) == key:
+        for one in self._assignments.above(wanted.scope):
+            if covers(wanted.scope, one.scope) and (one.role_id, one.principal_id) == (
+                wanted.role_id,
+                wanted.principal_id,
+            ):
                 return one
         return None
 
     def unassign(self, assignment_id: str) -> None:
         """Take a role away; no error when there is no such assignment."""
-        if self._assignments.pop(assignment_id, None):
-            self._storage.delete("authorization/assignments", assignment_id)
+        self._assignments.remove(assignment_id)
 
     def deny(self, denial: DenyAssignment) -> None:
         """Put a deny assignment in force."""
-        self._denials[denial.id] = denial
-        self._storage.put("authorization/denials", denial.id, json.dumps(asdict(denial)))
+        self._denials.put(denial)
 
     def remove_scope(self, scope: str) -> None:
         """Remove every role and deny assignment at or below `scope`, and roles that are assignable only there."""
-        for assignment in [one for one in self._assignments.values() if covers(scope, one.scope)]:
-            self.unassign(assignment.id)
-        for denial in [one for one in self._denials.values() if covers(scope, one.scope)]:
-            del self._denials[denial.id]
-            self._storage.delete("authorization/denials", denial.id)
+        for assignment in self._assignments.within(scope):
+            self._assignments.remove(assignment.id)
+        for denial in self._denials.within(scope):
+            self._denials.remove(denial.id)
         for role in [one for one in self._roles.values() if all(covers(scope, at) for at in one.assignable_scopes)]:
             del self._roles[role.id]
             self._storage.delete("authorization/roles", role.id)
 
     def has_role_within(self, principals: Collection[str], scope: str) -> bool:
         """Whether any role is assigned to one of `principals` at or below `scope`."""
-        return any(one.principal_id in principals and covers(scope, one.scope) for one in self._assignments.values())
+        return any(one.principal_id in principals for one in self._assignments.within(scope))
 
     def decide(self, principals: Collection[str], action: str, scope: str, *, data: bool = False) -> Decision:
         """Whether somebody who is all of `principals` (own object id and those of groups) may do `action` at `scope`.
@@ -226,16 +269,13 @@ class Authorization:
         Deny assignments of managed applications concern the control plane only.
         """
         if not any(
-            one.principal_id in principals
-            and covers(one.scope, scope)
-            and self._roles[one.role_id].allows(action, data=data)
-            for one in self._assignments.values()
+            one.principal_id in principals and self._roles[one.role_id].allows(action, data=data)
+            for one in self._assignments.above(scope)
         ):
             return Decision("no_role")
-        for denial in self._denials.values():
+        for denial in self._denials.above(scope):
             if (
                 not data
-                and covers(denial.scope, scope)
                 and _matches(denial.actions, action)
                 and not _matches(denial.not_actions, action)
                 and not any(excluded in principals for excluded in denial.excluded)

@@ -13,7 +13,7 @@ from infra.local.standin.managed_identity import ManagedIdentity
 from infra.local.standin.regenerations import Regenerations
 from infra.local.standin.resource_manager import ResourceManager
 from infra.local.standin.resources import Resources
-from infra.local.standin.service_bus.service import ServiceBus
+from infra.local.standin.service_bus import ServiceBus
 from infra.local.standin.vaults import Vaults
 from infra.local.standin.wire import HttpService, World
 
