@@ -5,7 +5,8 @@
 DIRECTORY holds a list in OFAC's CSV form. Three measures, for the engine and for two baselines (Levenshtein over
 sorted tokens, and Jaro-Winkler over the plain name, both at .85):
 
-- recall: each query is the name of a listed person, mangled in one way; found if that person is among the hits.
+- recall: each query is the name of a listed person, mangled in one way; found if that person is among the hits;
+  by name alone, and with the date of birth where the list has the day.
 - false pairs: hits of those queries on other persons, over all (query, other person) pairs. Relatives and namesakes on
   the list count as false here, so that it cannot reach 0.
 - false persons: the share of people not on the list who get any hit, once for everyday names of many countries and
@@ -62,7 +63,8 @@ _SPELLINGS = (
     ("mohammad", "muhammad"), ("mohamed", "muhammad"), ("ahmed", "ahmad"), ("hussein", "husayn"), ("yusuf", "yousef"),
     ("abdul", "abdel"), ("sergey", "sergei"), ("aleksandr", "alexander"), ("dmitriy", "dmitry"), ("q", "k"),
     ("kh", "h"), ("ou", "u"), ("oo", "u"), ("ee", "i"), ("ey", "ei"), ("iy", "y"), ("z", "s"), ("ph", "f"), ("w", "v"),
-    ("j", "dj"), ("gh", "g"), ("dh", "d"), ("ss", "s"), ("ll", "l"), ("mm", "m"), ("aa", "a"), ("ay", "ai"), ("ie", "i"),
+    ("j", "dj"), ("gh", "g"), ("dh", "d"), ("ss", "s"), ("ll", "l"), ("mm", "m"), ("aa", "a"), ("ay", "ai"),
+    ("ie", "i"),
 )  # fmt: skip
 
 
@@ -233,6 +235,15 @@ def measure(entries: tuple[Entry, ...], count: int, seed: int) -> dict[str, dict
     figures = {
         name: _figures(match, plain, harder, everyday, recombined, len(persons)) for name, match in matchers.items()
     }
+    born = {
+        person.entry_id: next((day.earliest for day in person.birth_dates if day.exact), None) for person in persons
+    }
+    figures["engine"]["recall with birth date"] = _share(
+        entry_id in ours(query, born[entry_id]) for _, query, entry_id in plain if born[entry_id]
+    )
+    figures["engine"]["  harder with birth date"] = _share(
+        entry_id in ours(query, born[entry_id]) for _, query, entry_id in harder if born[entry_id]
+    )
     figures["engine"]["everyday with birth date"] = _share(bool(ours(name, _birth_date(rng))) for name in everyday)
     figures["engine"]["recombined with birth date"] = _share(bool(ours(name, _birth_date(rng))) for name in recombined)
     figures["engine"]["index built in ms"] = built * 1000

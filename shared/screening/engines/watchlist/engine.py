@@ -14,8 +14,12 @@ from shared.screening.engines.watchlist.entries import Entry
 from shared.screening.engines.watchlist.index import NameHit, WatchlistIndex
 from shared.screening.engines.watchlist.scoring import weigh_evidence
 
-# What must remain of the score once disagreeing evidence is taken off. An exact name survives one contradiction
-# (another year, another country), and no two.
+# How alike the names must be. With the very same day of birth, which one in some 20,000 shares by chance, less will do.
+NAME_THRESHOLD: Final = 0.85
+NAME_THRESHOLD_SAME_DAY: Final = 0.65
+
+# What must remain of the score once disagreeing evidence is taken off, unless the day of birth is the same. An exact
+# name survives one contradiction (another year, another country), and no two.
 MATCH_THRESHOLD: Final = 0.7
 
 
@@ -43,9 +47,10 @@ class WatchlistEngine:
 
     def matches(self, subject: Subject) -> list[PotentialMatch]:
         """At most one potential match per entry of the list."""
+        least = NAME_THRESHOLD_SAME_DAY if subject.date_of_birth else NAME_THRESHOLD
         hits: dict[str, NameHit] = {}
         for name in _names(subject):
-            for hit in self._index.search(name):
+            for hit in self._index.search(name, least=least):
                 entry_id = hit.name.entry.entry_id
                 if entry_id not in hits or hit.score > hits[entry_id].score:
                     hits[entry_id] = hit
@@ -57,7 +62,7 @@ class WatchlistEngine:
         entry = hit.name.entry
         evidence = weigh_evidence(subject, countries, entry)
         score = round(hit.score - evidence.penalty, 4)
-        if score < MATCH_THRESHOLD:
+        if not evidence.same_day and (hit.score < NAME_THRESHOLD or score < MATCH_THRESHOLD):
             return None
         return PotentialMatch(
             list_name=self._list_name,

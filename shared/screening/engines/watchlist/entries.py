@@ -28,6 +28,12 @@ class BirthDate(msgspec.Struct, frozen=True):
         """Whether the day itself is known."""
         return self.earliest == self.latest
 
+    @property
+    def whole_years(self) -> bool:
+        """Whether no more than one or several years are known."""
+        first, last = self.earliest, self.latest
+        return (first.month, first.day, last.month, last.day) == (1, 1, 12, 31)
+
     def admits(self, day: date) -> bool:
         """Whether somebody born on `day` can be meant."""
         return self.earliest <= day <= self.latest

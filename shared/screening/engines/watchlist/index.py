@@ -26,9 +26,6 @@ from shared.screening.engines.watchlist.scoring import (
     name_score,
 )
 
-# The name alone must reach this for an entry to be looked at.
-NAME_THRESHOLD: Final = 0.85
-
 # A weak alias must match better by so much.
 _WEAK_ALIAS_PENALTY: Final = 0.1
 
@@ -89,10 +86,10 @@ class WatchlistIndex:
             for word in {*texts, *map("".join, pairwise(texts))}:
                 self._postings[word].append(number)
 
-    def search(self, name: str) -> list[NameHit]:
-        """The names of the list that are like this one, at most one per entry, the likest first."""
+    def search(self, name: str, *, least: float) -> list[NameHit]:
+        """The names of the list that score at least so much, at most one per entry, the likest first."""
         query = tuple(map(self._token, tokens(name)))
-        similar = {token.text: self._similar_words(token.text) for token in query}
+        similar = {word: self._similar_words(word) for word in {token.text for token in query}}
         similar |= {one.text + other.text: {one.text + other.text: 1.0} for one, other in pairwise(query)}
         hits: dict[str, NameHit] = {}
         for number in self._promising(similar):
@@ -100,7 +97,7 @@ class WatchlistIndex:
             score = name_score(query, listed.tokens, lambda mine, theirs: similar[mine].get(theirs, 0.0))
             score -= _WEAK_ALIAS_PENALTY if listed.weak else 0.0
             known = hits.get(listed.entry.entry_id)
-            if score >= NAME_THRESHOLD and (known is None or score > known.score):
+            if score >= least and (known is None or score > known.score):
                 hits[listed.entry.entry_id] = NameHit(listed, score)
         return sorted(hits.values(), key=lambda hit: (-hit.score, hit.name.entry.entry_id))
 

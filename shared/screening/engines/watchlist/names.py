@@ -35,13 +35,13 @@ _SOUNDS: Final = tuple(
         (r"dj|dzh|zh|j", "j"),
         (r"dh", "d"),
         (r"th", "t"),
-        (r"z", "s"),
+        (r"z$", "s"),
         (r"ks|x(?=s)", "x"),
         (r"w|v", "v"),
         (r"iy|yi|ey|ei|ay|ai|ie|ee|y|e", "i"),
         (r"ou|oo|u|o", "u"),
         (r"(?<=.)h(?![aiu])|(?<=[aiu])h(?=[aiu])", ""),
-        (r"([aiu])[aiu]+", r"\1"),
+        (r"([aiu])[aiu]+(?=.)", r"\1"),
         (r"(.)\1+", r"\1"),
     )
 )

@@ -13,7 +13,7 @@ import msgspec
 from shared.screening.engines.base import Evidence, Subject
 from shared.screening.engines.watchlist.entries import Entry
 
-SAME_SOUND: Final = 0.92
+SAME_SOUND: Final = 0.9
 INITIAL: Final = 0.9
 PARTICLE_WEIGHT: Final = 0.2
 INITIAL_WEIGHT: Final = 0.35
@@ -22,12 +22,12 @@ INITIAL_WEIGHT: Final = 0.35
 KNOWN_NAME_FACTOR: Final = 1.6
 
 # Below this, two tokens are different names.
-LEAST_SIMILARITY: Final = 0.65
+LEAST_SIMILARITY: Final = 0.6
 
 # Unpaired tokens on both sides contradict one another. On one side only, they may just have been left out (a second
 # surname, a middle name): how much that counts against the match falls from all of it to a share as the paired tokens
 # become more telling. The unit: 1 for a token that occurs once.
-_TELLING: Final = (1.15, 1.75)
+_TELLING: Final = (1.25, 1.8)
 _LACKING_SHARE: Final = 0.3
 
 # What disagreeing evidence takes away.
@@ -46,11 +46,15 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Evidences(msgspec.Struct, frozen=True):
-    """What speaks for and against, besides the name, and the sum that it takes from the score."""
+    """What speaks for and against, besides the name, and the sum that it takes from the score.
+
+    `same_day` says that the entry gives the subject's very day of birth.
+    """
 
     agrees: tuple[Evidence, ...]
     disagrees: tuple[Evidence, ...]
     penalty: float
+    same_day: bool
 
 
 def name_score(left: tuple[Token, ...], right: tuple[Token, ...], similarity: Callable[[str, str], float]) -> float:
@@ -115,26 +119,29 @@ def weigh_evidence(subject: Subject, countries: frozenset[str], entry: Entry) ->
         agrees=tuple(name for name, penalty in known.items() if not penalty),
         disagrees=tuple(name for name, penalty in known.items() if penalty),
         penalty=sum(known.values()),
+        same_day=any(listed.exact and listed.earliest == subject.date_of_birth for listed in entry.birth_dates),
     )
 
 
 def _birth_penalty(subject: Subject, entry: Entry) -> float | None:
     """The mildest penalty over the entry's alternative dates; None if either side has no date.
 
-    Year and day are penalised separately, so that an entirely different date takes both away. The day can only
-    disagree with an exact date; a swap of day and month takes half.
+    Year and day are penalised separately, so that an entirely different date takes both away. A day cannot disagree
+    with a listed year alone; a swap of day and month takes half.
     """
     born = subject.date_of_birth
     if born is None or not entry.birth_dates:
         return None
     penalties = []
     for listed in entry.birth_dates:
-        year = 0.0 if listed.admits_year(born) else YEAR_DISJOINT
-        day = 0.0
-        if not listed.admits(born) and listed.exact:
-            swapped = (listed.earliest.month, listed.earliest.day) == (born.day, born.month)
-            day = DAY_DISJOINT / 2 if swapped and not year else DAY_DISJOINT
-        penalties.append(year + day)
+        if listed.admits(born):
+            return 0.0
+        same_year = listed.admits_year(born)
+        if listed.exact and same_year and (listed.earliest.month, listed.earliest.day) == (born.day, born.month):
+            penalties.append(DAY_DISJOINT / 2)
+        else:
+            day = DAY_DISJOINT if same_year or not listed.whole_years else 0.0
+            penalties.append(day + (0.0 if same_year else YEAR_DISJOINT))
     return min(penalties)
 
 
