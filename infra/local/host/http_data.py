@@ -1,0 +1,72 @@
+"""HTTP requests and answers as the worker sees them.
+
+Source: `ToRpcHttp` in the host's GrpcMessageConversionExtensions.cs, with the capabilities that the Python worker
+declares (RawHttpBodyBytes, RpcHttpBodyOnly): names of headers in lower case, several values joined by a comma, empty
+query values left out, the body as bytes and only when the request has a Content-Length above 0. A chunked request
+therefore arrives without its body, as on Azure (Azure/azure-functions-nodejs-worker#524).
+"""
+
+from http.cookies import Morsel
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+
+from infra.local.host.worker import Datum
+
+
+def request_datum(request: web.BaseRequest, values: dict[str, str], body: bytes) -> Any:
+    """The datum of one request with its route `values`."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        lower = name.lower()
+        headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
+    query: dict[str, str] = {}
+    for name, value in request.rel_url.query.items():
+        query[name] = f"{query[name]},{value}" if name in query else value
+    url = f"{request.scheme}://{request.headers.get('Host', '')}{request.raw_path}"
+    return Datum(
+        {
+            "method": Datum(request.method, "string"),
+            "url": Datum(url, "string"),
+            "headers": {name: Datum(value, "string") for name, value in headers.items()},
+            "query": {name: Datum(value, "string") for name, value in query.items() if value},
+            "params": {name: Datum(value, "string") for name, value in values.items()},
+            "body": Datum(body, "bytes"),
+        },
+        "http",
+    )
+
+
+def response(value: Any) -> web.Response:
+    """The HTTP answer for what a function returned: an http datum, or text."""
+    if value.type == "string":
+        return web.Response(text=value.value, headers={"Server": "Kestrel"})
+    content = value.value
+    answer = web.Response(status=int(content["status_code"].value), body=content["body"].value)
+    for name, header in content["headers"].items():
+        if name.lower() not in ("content-length", "transfer-encoding"):  # the server's own affair
+            answer.headers[name] = header.value
+    for cookie in content.get("cookies") or ():
+        for name, morsel in cookie.items():
+            answer.headers.add("Set-Cookie", _set_cookie(name, morsel))
+    answer.headers["Server"] = "Kestrel"
+    return answer
+
+
+def empty(status: int) -> web.Response:
+    """An answer of the host itself: Azure's host adds no body to its refusals."""
+    return web.Response(status=status, headers={"Server": "Kestrel"})
+
+
+def _set_cookie(name: str, morsel: "Morsel[str]") -> str:
+    """A cookie as ASP.NET Core writes it (Microsoft.Net.Http.Headers.SetCookieHeaderValue)."""
+    parts = [f"{name}={quote(morsel.value, safe='')}"]
+    parts += [f"{key}={morsel[key]}" for key in ("expires", "max-age", "domain", "path") if morsel[key]]
+    if morsel["secure"]:
+        parts.append("secure")
+    if morsel["samesite"]:
+        parts.append(f"samesite={morsel['samesite'].lower()}")
+    if morsel["httponly"]:
+        parts.append("httponly")
+    return "; ".join(parts)
