@@ -18,6 +18,7 @@ import jwt
 import pytest
 
 from infra.local.standin import publisher
+from infra.local.standin.stand_in import StandIn
 
 ARM = "https://management.azure.com"
 LOGIN = "https://login.microsoftonline.com"
@@ -236,6 +237,80 @@ async def test_graph_is_refused_and_journalled(cloud: Any, http: aiohttp.ClientS
         assert (answer.status, (await answer.json())["error"]["code"]) == (501, "notImplemented")
     (entry,) = cloud.journal(since)[0]
     assert (entry["service"], entry["target"], entry["status"]) == ("graph", "/v1.0/applications", 501)
+
+
+STEPS = """
+import asyncio, sys
+from azure.identity.aio import ClientSecretCredential, ManagedIdentityCredential
+from azure.keyvault.secrets.aio import SecretClient
+from azure.mgmt.cosmosdb.aio import CosmosDBManagementClient
+
+async def main(identity, vault, name, directory, client, subscription, group, account):
+    async with ManagedIdentityCredential(client_id=identity) as own, SecretClient(vault, own) as secrets:
+        secret = (await secrets.get_secret(name)).value
+    async with (
+        ClientSecretCredential(directory, client, secret) as daemon,
+        CosmosDBManagementClient(daemon, subscription) as manager,
+    ):
+        keys = await manager.database_accounts.list_keys(group, account)
+    print(keys.primary_master_key)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_steps_with_unmodified_sdks_and_nothing_but_the_environment(cloud: Any, tenant: Any) -> None:
+    """Steps 1 to 4 of an invocation in a process of its own, whose clients get no option at all."""
+    arguments = [
+        cloud.data_identity.client_id,
+        cloud.vault_url,
+        tenant.credential_name,
+        cloud.publisher_directory_id,
+        tenant.client_id,
+        tenant.subscription_id,
+        tenant.resource_group,
+        tenant.cosmos_account,
+    ]
+    _, since = cloud.journal()
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", STEPS, *arguments], stdout=subprocess.PIPE, check=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == cloud.azure.accounts.get(tenant.cosmos_account).keys["primary"]
+    entries, _ = cloud.journal(since)
+    assert [(entry["service"], entry["operation"], entry["principal"]) for entry in entries] == [
+        ("key_vault", "challenge", "anonymous"),  # the SDK's probe, once per process and vault
+        ("managed_identity", "issue_token", "identity:bulkhead-data"),
+        ("key_vault", "get_secret", "identity:bulkhead-data"),
+        ("entra", "issue_token", f"app:{tenant.client_id}"),
+        ("resource_manager", "list_keys", f"app:{tenant.client_id}"),
+    ]
+
+
+async def test_regeneration_goes_on_after_a_restart(tmp_path: Path) -> None:
+    first = StandIn(tmp_path)
+    await first.start()
+    tenant = first.customers.deploy("acme")
+    key = stored_key(first)
+    first.azure.regenerations.seconds = 0.3
+    operation = first.azure.regenerations.begin(tenant.cosmos_account, "primary", tenant.subscription_id, "me")
+    await first.stop()
+    assert not operation.changed
+    second = StandIn(tmp_path)
+    assert stored_key(second) == key
+    await second.start()
+    try:
+        async with asyncio.timeout(10):
+            while stored_key(second) == key:  # noqa: ASYNC110 - a store announces no change
+                await asyncio.sleep(0.01)
+    finally:
+        await second.stop()
+
+
+def stored_key(stand_in: StandIn) -> str:
+    (tenant,) = stand_in.customers.tenants()
+    account = stand_in.azure.accounts.get(tenant.cosmos_account)
+    assert account is not None
+    return account.keys["primary"]
 
 
 @contextmanager

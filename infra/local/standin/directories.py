@@ -93,11 +93,6 @@ class Directories:
         """Whether there is such a directory."""
         return directory_id in self._names
 
-    def delete(self, directory_id: str) -> None:
-        """Remove a directory; no error when it is not there."""
-        self._names.pop(directory_id, None)
-        self._world.storage.delete("entra/directories", directory_id)
-
     def create_application(self, directory_id: str, name: str, *, client_id: str | None = None) -> Application:
         """An application without credentials, and its service principal."""
         application = Application(client_id or str(uuid.uuid4()), directory_id, name, str(uuid.uuid4()))
@@ -108,15 +103,6 @@ class Directories:
     def application(self, client_id: str) -> Application | None:
         """The application of that client id."""
         return self._applications.get(client_id)
-
-    def delete_application(self, client_id: str) -> None:
-        """Remove an application and its group memberships; no error when it is not there."""
-        if application := self._applications.pop(client_id, None):
-            self._world.storage.delete("entra/applications", client_id)
-            for group in self._groups.values():
-                if application.principal_id in group.members:
-                    group.members.remove(application.principal_id)
-                    self._save_group(group)
 
     def add_secret(self, client_id: str, *, expires: float | None = None) -> tuple[str, str]:
         """A new client secret beside those that exist: (key id, value). `expires` is in seconds since the epoch."""

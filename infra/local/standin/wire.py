@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 from infra.local.standin.storage import Storage
@@ -111,7 +112,7 @@ class Journal:
         """Entries with a number of at least `seq`, and the number that the next entry will have."""
         first = self._entries[0].seq if self._entries else self._next
         start = max(0, seq - first)
-        return [self._entries[i] for i in range(start, len(self._entries))], self._next
+        return list(islice(self._entries, start, None)), self._next
 
 
 @dataclass(slots=True)
