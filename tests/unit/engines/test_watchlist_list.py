@@ -41,6 +41,7 @@ def test_nulls_and_end_of_file_mark() -> None:
     ("sdn", "alt", "add"),
     [
         ("", "", ""),
+        (SDN + SDN, ALT, ADD),
         (SDN.replace(',"individual"', ""), ALT, ADD),
         (SDN.replace("individual", "robot"), ALT, ADD),
         (SDN, ALT.replace("7,70", "9,70"), ADD),

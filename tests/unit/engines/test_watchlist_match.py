@@ -1,4 +1,4 @@
-"""Who is a potential match and who is not. All people are invented; the weights are those of docs/domain.md."""
+"""Who is a potential match and who is not. All people are invented; the weights stand in watchlist/scoring.py."""
 
 from datetime import date
 from random import Random

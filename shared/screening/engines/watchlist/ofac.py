@@ -31,9 +31,12 @@ def parse(*, sdn: str, alt: str, add: str) -> tuple[Entry, ...]:
     """All entries of a list, in its order, from the texts of its three files.
 
     Raises MalformedListError when a row has another shape, a type is unknown, a row of aliases or addresses belongs
-    to no entry, or there is no entry at all.
+    to no entry, an entry appears twice, or there is none at all.
     """
-    rows = {row[0]: row for row in _rows(sdn, "sdn.csv", columns=12)}
+    rows: dict[str, list[str]] = {}
+    for row in _rows(sdn, "sdn.csv", columns=12):
+        if rows.setdefault(row[0], row) is not row:
+            raise MalformedListError(f"sdn.csv: entry {row[0]} appears twice")
     if not rows:
         raise MalformedListError("sdn.csv has no entries")
     aliases: defaultdict[str, list[Alias]] = defaultdict(list)
