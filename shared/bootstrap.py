@@ -7,6 +7,7 @@ from azure.identity.aio import ManagedIdentityCredential
 
 from shared import telemetry
 from shared.access.broker import Broker
+from shared.access.retrieval import Steps
 from shared.adapters import service_bus
 from shared.adapters.applications import ResourceManagerApplications
 from shared.adapters.clock import SystemClock
@@ -20,6 +21,7 @@ from shared.screening.engines import Engine, SsnTrace, WatchlistEngine, load_sam
 from shared.screening.models import ScreeningType
 from shared.screening.ports import RequestQueue, ScreeningQueue
 from shared.settings import Settings
+from shared.tenants.anchors import RegistryAnchors
 from shared.tenants.life_cycle import LifeCycle
 from shared.tenants.registry import Registry
 from shared.tenants.settings import TenantSettings
@@ -47,14 +49,19 @@ def build(settings: Settings) -> App:
     clock = SystemClock()
     transport = SharedTransport(open_session(), settings.proxy)
     identity = ManagedIdentityCredential(client_id=settings.identity_client_id, transport=transport)
-    registry = Registry(registry_documents(transport, settings.registry_endpoint, identity), clock)
+    documents = registry_documents(transport, settings.registry_endpoint, identity)
+    registry = Registry(documents, clock)
+    anchors = RegistryAnchors(documents)
     broker = Broker(
-        vault=KeyVault(transport, identity),
-        identity_provider=Entra(transport),
-        resource_manager=ResourceManager(transport),
-        accounts=TenantAccounts(transport),
-        clock=clock,
-        max_age=settings.lease_max_age,
+        Steps(KeyVault(transport, identity), Entra(transport), ResourceManager(transport), clock),
+        TenantAccounts(settings.proxy),
+        registry,
+        anchors,
+        clock,
+        telemetry.event,
+        settings.lease_limits,
+        share=settings.share_leases,
+        instances=settings.instances,
     )
     queues = service_bus.Queues(
         service_bus.connect(settings.service_bus_connection_string, settings.service_bus_namespace, identity), clock
@@ -69,6 +76,7 @@ def build(settings: Settings) -> App:
             clock,
             publisher_directory_id=settings.publisher_directory_id,
             vault=settings.vault_url,
+            federated=settings.federated_daemons,
         )
     return App(
         settings=settings,

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from shared.core.caller import ClientId
 from shared.core.ids import DirectoryId
+from shared.core.lease import LeaseLimits
 from shared.core.secret import Secret
 
 type Plane = Literal["data", "control", "all"]
@@ -42,7 +43,10 @@ class Settings:
     service_bus_connection_string: Secret | None  # local stack only
     service_bus_namespace: str | None
     proxy: str | None
-    lease_max_age: float  # seconds
+    lease_limits: LeaseLimits
+    federated_daemons: bool  # whether daemons may be registered that trust the managed identity instead of a secret
+    share_leases: bool
+    instances: int  # most instances, over all functions, that open tenants' accounts at a time
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -70,7 +74,15 @@ class Settings:
             service_bus_connection_string=Secret(connection) if connection else None,
             service_bus_namespace=namespace,
             proxy=env.get("HTTPS_PROXY") or None,
-            lease_max_age=reader.seconds("BULKHEAD_LEASE_MAX_AGE", default=60, most=300),
+            lease_limits=LeaseLimits(
+                max_age=reader.seconds("BULKHEAD_LEASE_MAX_AGE", default=60, most=300),
+                keep_key=reader.seconds("BULKHEAD_KEEP_KEY_AT_MOST", default=120, most=600),
+                keep_token=reader.seconds("BULKHEAD_KEEP_TOKEN_AT_MOST", default=300, most=3600),
+                patience=reader.seconds("BULKHEAD_LEASE_PATIENCE", default=20, most=200),
+            ),
+            federated_daemons=reader.choice("BULKHEAD_FEDERATED_DAEMONS", ("on", "off"), default="off") == "on",
+            share_leases=reader.choice("BULKHEAD_SHARE_LEASES", ("on", "off"), default="on") == "on",
+            instances=reader.count("BULKHEAD_INSTANCES_AT_MOST", default=40, most=1000),
         )
         if reader.problems:
             raise SettingsError(reader.problems)
@@ -90,8 +102,8 @@ class _Reader:
             self.problems.append(f"{name} is missing")
         return value
 
-    def choice(self, name: str, allowed: tuple[str, ...]) -> str:
-        value = self.text(name)
+    def choice(self, name: str, allowed: tuple[str, ...], *, default: str | None = None) -> str:
+        value = self._env.get(name, "").strip() or default or self.text(name)
         if value and value not in allowed:
             self.problems.append(f"{name} must be one of {', '.join(allowed)}")
         return value
@@ -116,3 +128,12 @@ class _Reader:
             self.problems.append(f"{name} must be seconds, more than 0 and at most {most:g}")
             return default
         return float(value)
+
+    def count(self, name: str, *, default: int, most: int) -> int:
+        value = self._env.get(name, "").strip()
+        if not value:
+            return default
+        if not re.fullmatch(r"\d{1,6}", value) or not 1 <= int(value) <= most:
+            self.problems.append(f"{name} must be a number from 1 to {most}")
+            return default
+        return int(value)

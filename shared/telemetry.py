@@ -6,12 +6,13 @@ The list is the point: a field that is not on it cannot be logged, so neither se
 import json
 import logging
 import traceback
+from collections.abc import Mapping
 
 _LOGGER = logging.getLogger("bulkhead")
 
 FIELDS = frozenset({
     "request_id", "tenant_id", "function", "action", "status", "code", "step", "failure", "attempt", "duration_ms",
-    "report_id", "screening_id", "fate", "reason", "error", "where", "delay_s", "plane",
+    "report_id", "screening_id", "fate", "reason", "error", "where", "seconds",
 })  # fmt: skip
 
 
@@ -21,15 +22,19 @@ def quieten_sdks() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def event(name: str, *, level: int = logging.INFO, **fields: str | float | None) -> None:
+def event(name: str, /, **fields: str | float | None) -> None:
     """Log `name` with `fields`. Raises ValueError for a field that is not allowed: a mistake of ours."""
-    if unknown := fields.keys() - FIELDS:
-        raise ValueError(f"fields not allowed in logs: {sorted(unknown)}")
-    _LOGGER.log(level, json.dumps({"event": name} | {key: value for key, value in fields.items() if value is not None}))
+    _emit(logging.INFO, name, fields)
 
 
 def failure(name: str, error: BaseException, **fields: str | float | None) -> None:
     """Log an unexpected error by its type and place. Its text is left out: it may quote what was processed."""
     frames = traceback.extract_tb(error.__traceback__)
     where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames[-6:]))
-    event(name, level=logging.ERROR, error=type(error).__name__, where=where, **fields)
+    _emit(logging.ERROR, name, {"error": type(error).__name__, "where": where, **fields})
+
+
+def _emit(level: int, name: str, fields: Mapping[str, str | float | None]) -> None:
+    if unknown := fields.keys() - FIELDS:
+        raise ValueError(f"fields not allowed in logs: {sorted(unknown)}")
+    _LOGGER.log(level, json.dumps({"event": name} | {key: value for key, value in fields.items() if value is not None}))

@@ -1,173 +1,276 @@
 """The broker: opens one tenant's account for one invocation, just in time, and forgets everything afterwards.
 
-Steps, as in docs/architecture.md:
-1. the managed identity reads the daemon's credential from Key Vault,
-2. with it Entra ID issues a token of the daemon application,
-3. with the token Resource Manager is asked for the account's keys,
-4. and answers with them,
-5. with one key, the invocation works on the account's data.
+The way to a key is in retrieval.py; who shares it, in compartment.py. Here is the invocation's side: it enters, its
+access is recorded, it works on documents signed by its lease, it leaves.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import msgspec
-
-from shared.access import log
-from shared.access.documents import Documents
+from shared.access.budget import LIMIT, Budget
+from shared.access.compartment import Compartment, Granted
+from shared.access.documents import Documents, KeyRefusedError
 from shared.access.failures import REACTIONS, AccessError, Failure, unavailable
 from shared.access.models import Target
-from shared.access.ports import AccountOpener, IdentityProvider, ResourceManager, Vault
-from shared.core.audit import access_record
+from shared.access.ports import AccountOpener, Anchors, Standing, Watcher
+from shared.access.recorder import Recorder
+from shared.access.retrieval import Steps
+from shared.core.audit import disclosure
 from shared.core.clock import Clock
-from shared.core.ids import LeaseId, new_id
-from shared.core.lease import AccountKey, KeyKind, Lease, Purpose
+from shared.core.errors import BulkheadError
+from shared.core.ids import LeaseId, TenantId, new_id
+from shared.core.lease import READING, WRITING, AccountKey, Lease, LeaseExpiredError, LeaseLimits, Purpose
 
-# The first kind is used unless the account has just refused it; then the other one is tried.
-_WRITING: tuple[KeyKind, ...] = ("primary", "secondary")
-_READING: tuple[KeyKind, ...] = ("primary_readonly", "secondary_readonly")
-_LISTINGS = 3  # listed, regenerated, listed again; a third time for the other key
+_LISTINGS = 3  # listed, regenerated, listed again, and once more for the other key
+_STANDING_EVERY = 2.0  # seconds between two looks at whether a tenant with invocations inside is still active
+_STANDING_WITHIN = 2.0  # seconds for such a look; with the pause before it, a lock is in force within 4
+_RECORDERS = 2_000  # writers of access logs remembered; a forgotten one begins a new chain
 
 
-@dataclass(frozen=True, slots=True)
 class Broker:
-    """Gives leases. Holds no secret between two of them."""
+    """Gives leases. Between two of them it holds no secret but what a budget forces it to keep."""
 
-    vault: Vault
-    identity_provider: IdentityProvider
-    resource_manager: ResourceManager
-    accounts: AccountOpener
-    clock: Clock
-    max_age: float  # seconds that a lease signs without being renewed
-    sleep: Callable[[float], "asyncio.Future[None]"] = asyncio.sleep  # type: ignore[assignment]
+    def __init__(
+        self,
+        steps: Steps,
+        accounts: AccountOpener,
+        standing: Standing,
+        anchors: Anchors,
+        clock: Clock,
+        watcher: Watcher,
+        limits: LeaseLimits,
+        *,
+        share: bool,
+        instances: int,
+    ) -> None:
+        """`share` lets concurrent invocations share a key; `instances` is the most processes that share a budget."""
+        self._steps = steps
+        self._accounts = accounts
+        self._standing = standing
+        self._anchors = anchors
+        self._clock = clock
+        self._watcher = watcher
+        self._limits = limits
+        self._share = share
+        self._instances = instances
+        self._compartments: dict[TenantId, Compartment] = {}
+        self._budgets: dict[str, Budget] = {}
+        self._recorders: OrderedDict[TenantId, Recorder] = OrderedDict()
+        self._failed: dict[TenantId, tuple[float, AccessError]] = {}
+        self._timers: dict[Compartment, asyncio.TimerHandle] = {}
+        self._looks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def lease(self, target: Target, purpose: Purpose) -> AsyncIterator[Documents]:
-        """Open the account of `target` for `purpose`; leaving the block ends it and forgets the key.
+        """Open the account of `target` for `purpose`; leaving the block ends it.
 
-        Raises BulkheadError (unavailable) when a step fails for good.
+        Raises BulkheadError (unavailable) when a step fails for good or takes too long.
         """
-        holder = _Holder(self, target, purpose)
+        compartment = self._enter(target)
+        holder = _Holder(self, compartment, purpose)
         try:
             await holder.renew(refused=False)
-            yield self.accounts.open(target.account, holder)
+            yield self._accounts.open(target.account, holder)
         finally:
             holder.end()
+            self._leave(compartment)
 
-    async def retrieve(self, target: Target) -> Sequence[AccountKey]:
-        """Steps 1 to 4, tried again as the table of failures says. Raises BulkheadError (unavailable)."""
-        attempt = 1
-        while True:
+    # --- the invocation's side ---------------------------------------------------------------------------------
+
+    async def disclose(self, compartment: Compartment, lease: Lease, newer_than: int) -> tuple[AccountKey, int]:
+        """Give `lease` a key of a later listing than `newer_than`, once its access is on record.
+
+        The key and its listing's number. Raises BulkheadError.
+        """
+        try:
+            async with asyncio.timeout(self._limits.patience):
+                return await self._disclose(compartment, lease, newer_than)
+        except TimeoutError:
+            raise unavailable(AccessError(5, Failure.TRANSIENT)) from None
+        except AccessError as error:
+            self._remember(compartment.target, error)
+            raise unavailable(error) from error
+
+    async def _disclose(self, compartment: Compartment, lease: Lease, newer_than: int) -> tuple[AccountKey, int]:
+        for _ in range(_LISTINGS):
+            granted = await self._keys(compartment, newer_than)
+            writing = granted.keyring.choose(WRITING, compartment.refused)
+            key = writing if lease.purpose.writes else granted.keyring.choose(READING, compartment.refused)
+            if writing is None or key is None:
+                break
             try:
-                credential = await self.vault.read(target.daemon.credential)  # 1
-                token = await self.identity_provider.take_on(target.daemon, credential)  # 2
-                return await self.resource_manager.list_keys(target.account, token)  # 3, 4
-            except AccessError as error:
-                reaction = REACTIONS[error.failure]
-                if attempt >= reaction.attempts:
-                    raise unavailable(error) from error
-                await self.sleep(reaction.pause * 2 ** (attempt - 1))
-                attempt += 1
+                await self._record(compartment, lease, key, writing, granted)
+            except KeyRefusedError:  # regenerated since it was listed
+                compartment.refused.add(writing.fingerprint)
+                newer_than = granted.generation
+            else:
+                lease.hold(key, granted.good_for)
+                return key, granted.generation
+        raise AccessError(5, Failure.KEYS_REFUSED)
+
+    async def _keys(self, compartment: Compartment, newer_than: int) -> Granted:
+        until, failed = self._failed.get(compartment.target.tenant_id, (0.0, None))
+        if failed is not None:
+            left = until - self._clock.monotonic()
+            if left > 0 and not compartment.has_key(newer_than):
+                raise AccessError(failed.step, failed.failure, status=failed.status, retry_after=left)
+            if left <= 0:
+                self._failed.pop(compartment.target.tenant_id, None)
+        return await compartment.keys(newer_than)
+
+    def _remember(self, target: Target, error: AccessError) -> None:
+        """For a while, the tenant's next invocations are told the same at once: a breaker for this tenant alone."""
+        now = self._clock.monotonic()
+        seconds = REACTIONS[error.failure].remembered
+        if error.failure is Failure.THROTTLED:
+            seconds = max(seconds, error.retry_after or 0.0)
+        if seconds > 0 and target.tenant_id not in self._failed:
+            self._failed = {one: known for one, known in self._failed.items() if known[0] > now}
+            self._failed[target.tenant_id] = (now + seconds, error)
+            self._watcher(
+                "access_failed", tenant_id=target.tenant_id, step=error.step, failure=error.failure, status=error.status
+            )
+
+    async def _record(
+        self, compartment: Compartment, lease: Lease, key: AccountKey, writing: AccountKey, granted: Granted
+    ) -> None:
+        """Write the access record. A key for reading is recorded with the one for writing, used for nothing else."""
+        target, now = compartment.target, self._clock.now()
+        disclosed = disclosure(
+            new_id("acc", now), now, target.tenant_id, lease.id, lease.purpose, target.daemon.client_id,
+            key.kind, key.fingerprint, granted.source,
+        )  # fmt: skip
+        own = Lease(lease.id, target.tenant_id, target.account.endpoint, lease.purpose, self._clock.monotonic)
+        own.hold(writing, granted.good_for)
+        try:
+            documents = self._accounts.open(target.account, _ForTheRecord(own))
+            await self._recorder(target.tenant_id).write(disclosed, documents)
+        finally:
+            own.end()
+
+    def _recorder(self, tenant_id: TenantId) -> Recorder:
+        recorder = self._recorders.get(tenant_id)
+        if recorder is None:
+            recorder = self._recorders[tenant_id] = Recorder(tenant_id, self._clock, self._anchors, self._watcher)
+            if len(self._recorders) > _RECORDERS and not next(iter(self._recorders.values())).busy:
+                self._recorders.popitem(last=False)
+        self._recorders.move_to_end(tenant_id)
+        return recorder
+
+    # --- entering and leaving ----------------------------------------------------------------------------------
+
+    def new_lease(self, target: Target, purpose: Purpose) -> Lease:
+        """A lease without a key yet."""
+        lease_id = LeaseId(new_id("lea", self._clock.now()))
+        return Lease(lease_id, target.tenant_id, target.account.endpoint, purpose, self._clock.monotonic)
+
+    def _enter(self, target: Target) -> Compartment:
+        compartment = self._compartments.get(target.tenant_id) if self._share else None
+        if compartment is None or compartment.target != target:  # a changed target is another compartment
+            if compartment is not None and compartment.holders == 0:
+                self._stop_timer(compartment)
+                compartment.drop()
+            budget = self._budget(target.account.resource_id)
+            compartment = Compartment(target, self._steps, budget, self._limits, self._clock, self._watcher)
+            if self._share:
+                self._compartments[target.tenant_id] = compartment
+        if compartment.holders == 0:
+            self._set_timer(compartment, _STANDING_EVERY, self._look)
+        compartment.holders += 1
+        return compartment
+
+    def _leave(self, compartment: Compartment) -> None:
+        compartment.holders -= 1
+        if compartment.holders == 0:
+            self._rest(compartment)
+
+    def _rest(self, compartment: Compartment) -> None:
+        """Let an empty compartment forget, and forget it; look again when it must keep something for a while."""
+        self._stop_timer(compartment)
+        if self._compartments.get(compartment.target.tenant_id) is not compartment:
+            compartment.drop()
+        elif (seconds := compartment.rest()) > 0:
+            self._set_timer(compartment, seconds, self._rest)
+        else:
+            del self._compartments[compartment.target.tenant_id]
+
+    def _budget(self, account: str) -> Budget:
+        now = self._clock.monotonic()
+        budget = self._budgets.get(account)
+        if budget is None:
+            if len(self._budgets) >= 1_000:
+                self._budgets = {name: one for name, one in self._budgets.items() if not one.untouched(now)}
+            budget = self._budgets[account] = Budget.full(LIMIT / self._instances, now)
+        return budget
+
+    # --- revocation --------------------------------------------------------------------------------------------
+
+    def _look(self, compartment: Compartment) -> None:
+        task = asyncio.create_task(self._confirm(compartment))
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+
+    async def _confirm(self, compartment: Compartment) -> None:
+        """See that the tenant is still active; else drop its leases. An answer that does not come means no."""
+        try:
+            async with asyncio.timeout(_STANDING_WITHIN):
+                await self._standing.confirm(compartment.target.tenant_id)
+        except (BulkheadError, TimeoutError) as error:
+            reason = error if isinstance(error, BulkheadError) else unavailable(AccessError(5, Failure.TRANSIENT))
+            self._watcher("leases_dropped", tenant_id=compartment.target.tenant_id, code=reason.code)
+            if self._compartments.get(compartment.target.tenant_id) is compartment:
+                del self._compartments[compartment.target.tenant_id]
+            compartment.close(reason)
+        else:
+            if compartment.holders > 0:
+                self._set_timer(compartment, _STANDING_EVERY, self._look)
+
+    def _set_timer(self, compartment: Compartment, seconds: float, call: Callable[[Compartment], None]) -> None:
+        self._stop_timer(compartment)
+        self._timers[compartment] = asyncio.get_running_loop().call_later(seconds, call, compartment)
+
+    def _stop_timer(self, compartment: Compartment) -> None:
+        if timer := self._timers.pop(compartment, None):
+            timer.cancel()
 
 
 class _Holder:
-    """One invocation's hold on one account: signs with its lease, and can fetch the key once more."""
+    """One invocation inside a compartment: signs with its lease, and gets a new key when it must."""
 
-    def __init__(self, broker: Broker, target: Target, purpose: Purpose) -> None:
+    def __init__(self, broker: Broker, compartment: Compartment, purpose: Purpose) -> None:
         self._broker = broker
-        self._target = target
-        self._purpose = purpose
-        self._lease_id = LeaseId(new_id("lea", broker.clock.now()))
-        self._lease = self._new_lease()
-        self._refused: set[str] = set()  # fingerprints of keys that the account no longer takes
-        self._fingerprint = ""
+        self._compartment = compartment
+        self._lease = broker.new_lease(compartment.target, purpose)
+        self._key: AccountKey | None = None
+        self._generation = 0
 
     def sign(self, endpoint: str, verb: str, resource_type: str, resource_link: str, date: str) -> str:
         """See Lease.sign."""
         return self._lease.sign(endpoint, verb, resource_type, resource_link, date)
 
+    async def renew(self, *, refused: bool) -> None:
+        """See Signer.renew."""
+        if refused and self._key is not None:
+            self._compartment.refused.add(self._key.fingerprint)
+        newer_than = self._generation if refused else 0
+        self._key, self._generation = await self._broker.disclose(self._compartment, self._lease, newer_than)
+
     def end(self) -> None:
         """End the lease."""
         self._lease.end()
 
-    async def renew(self, *, refused: bool) -> None:
-        """Steps 1 to 4, then the access record, and only then the key.
-
-        Raises BulkheadError (unavailable) when a step fails, the record cannot be written, or no key is left that
-        the account has not refused.
-        """
-        if refused:
-            self._refused.add(self._fingerprint)
-        for _ in range(_LISTINGS):
-            keys = await self._broker.retrieve(self._target)
-            writing = self._choose(keys, _WRITING)
-            key = writing if self._purpose.writes else self._choose(keys, _READING)
-            self._fingerprint = self._name(key)
-            try:
-                await self._record(key, writing)
-            except _KeyRefusedError:
-                self._refused.add(self._name(writing))  # regenerated since it was listed: list again
-            else:
-                self._lease.hold(key)
-                return
-        raise unavailable(AccessError(5, Failure.DENIED))
-
-    def _name(self, key: AccountKey) -> str:
-        return key.secret.fingerprint(self._target.account.resource_id)
-
-    def _choose(self, keys: Sequence[AccountKey], kinds: tuple[KeyKind, ...]) -> AccountKey:
-        for kind in kinds:
-            for key in keys:
-                if key.kind == kind and self._name(key) not in self._refused:
-                    return key
-        raise unavailable(AccessError(5, Failure.DENIED))
-
-    async def _record(self, key: AccountKey, writing: AccountKey) -> None:
-        """Write the access record. A key for reading is recorded with the one for writing, used for nothing else."""
-        now = self._broker.clock.now()
-        record = access_record(
-            new_id("acc", now),
-            now,
-            self._target.tenant_id,
-            self._lease_id,
-            self._purpose,
-            self._target.daemon.client_id,
-            key.kind,
-            self._fingerprint,
-        )
-        lease = self._new_lease()
-        lease.hold(writing)
-        try:
-            documents = self._broker.accounts.open(self._target.account, _Once(lease))
-            await documents.create(log.CONTAINER, msgspec.to_builtins(record))
-        finally:
-            lease.end()
-
-    def _new_lease(self) -> Lease:
-        return Lease(
-            self._lease_id,
-            self._target.tenant_id,
-            self._target.account.endpoint,
-            self._purpose,
-            max_age=self._broker.max_age,
-            monotonic=self._broker.clock.monotonic,
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class _Once:
-    """Signs for the access record alone; a refused key is not fetched again from here."""
+class _ForTheRecord:
+    """Signs the access record alone, and cannot fetch another key."""
 
     lease: Lease
 
     def sign(self, endpoint: str, verb: str, resource_type: str, resource_link: str, date: str) -> str:
         return self.lease.sign(endpoint, verb, resource_type, resource_link, date)
 
-    async def renew(self, *, refused: bool) -> None:  # noqa: ARG002 - the port's form
-        raise _KeyRefusedError
-
-
-class _KeyRefusedError(Exception):
-    """The account refused the key with which the access record was to be written."""
+    async def renew(self, *, refused: bool) -> None:
+        raise KeyRefusedError if refused else LeaseExpiredError

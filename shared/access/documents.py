@@ -16,6 +16,10 @@ class DocumentChangedError(Exception):
     """The document was changed or deleted since it was read."""
 
 
+class KeyRefusedError(Exception):
+    """The account does not take the key. Only seen by those whose signer cannot renew it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A stored document and the ETag of this state of it."""
@@ -52,6 +56,12 @@ class Documents(Protocol):
 
     async def replace(self, container: str, body: Json, etag: str) -> Document:
         """Replace the state that `etag` names. Raises DocumentChangedError."""
+        ...
+
+    async def write_together(
+        self, container: str, partition: str, create: Sequence[Json], upsert: Sequence[Json]
+    ) -> None:
+        """All or nothing, in one partition: at most 100 documents. Raises DocumentExistsError."""
         ...
 
     async def delete(self, container: str, partition: str, document_id: str) -> None:

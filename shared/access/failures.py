@@ -1,4 +1,7 @@
-"""How the five steps fail, and what the broker does about each way. The one table of this decision."""
+"""How the five steps fail, and what the broker does about each way. The one table of this decision.
+
+docs/operations.md has the same table in words; a test holds the two together.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,25 +21,36 @@ class Failure(StrEnum):
     THROTTLED = "throttled"
     TRANSIENT = "transient"
     MISCONFIGURED = "misconfigured"  # an answer that only an operator can change
+    KEYS_REFUSED = "keys_refused"  # Cosmos DB takes none of the keys that Resource Manager lists
+    OVER_BUDGET = "over_budget"  # our own share of the account's budget is used up
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """How often the chain is tried anew from step 1, how long after (seconds, doubled each time), what callers see."""
+    """What is done about a class of failure. Times are in seconds.
+
+    attempts: how often steps 1 to 4 are gone through in all, each time with everything fetched anew
+    pause: before the second attempt; doubled for each further one; as long as Retry-After asks, within bounds
+    remembered: for how long the tenant's next invocations get the same answer at once, without asking Azure
+    code, retry_after: what callers are told
+    """
 
     attempts: int
     pause: float
+    remembered: float
     code: str
     retry_after: float
 
 
 REACTIONS: dict[Failure, Reaction] = {
-    Failure.CREDENTIAL_REJECTED: Reaction(attempts=3, pause=0.25, code="tenant_access_pending", retry_after=30),
-    Failure.DENIED: Reaction(attempts=1, pause=0, code="tenant_access_denied", retry_after=60),
-    Failure.NOT_FOUND: Reaction(attempts=1, pause=0, code="tenant_access_missing", retry_after=60),
-    Failure.THROTTLED: Reaction(attempts=1, pause=0, code="tenant_access_throttled", retry_after=5),
-    Failure.TRANSIENT: Reaction(attempts=3, pause=0.2, code="tenant_access_interrupted", retry_after=5),
-    Failure.MISCONFIGURED: Reaction(attempts=1, pause=0, code="tenant_access_misconfigured", retry_after=300),
+    Failure.CREDENTIAL_REJECTED: Reaction(4, 0.25, 2, "tenant_access_pending", 30),
+    Failure.DENIED: Reaction(1, 0, 5, "tenant_access_denied", 60),
+    Failure.NOT_FOUND: Reaction(1, 0, 5, "tenant_access_missing", 60),
+    Failure.THROTTLED: Reaction(2, 0, 5, "tenant_access_throttled", 5),
+    Failure.TRANSIENT: Reaction(3, 0.2, 0, "tenant_access_interrupted", 5),
+    Failure.MISCONFIGURED: Reaction(1, 0, 5, "tenant_access_misconfigured", 300),
+    Failure.KEYS_REFUSED: Reaction(1, 0, 2, "tenant_access_keys_refused", 10),
+    Failure.OVER_BUDGET: Reaction(3, 0, 0, "tenant_access_over_budget", 5),
 }
 
 

@@ -1,18 +1,32 @@
-"""Reading the access log: every disclosure of a key to one tenant's data."""
+"""The access log of one tenant, in its own account: every disclosure of a key to its data. Partitions are months."""
 
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.access.documents import Documents, Query
-from shared.core.audit import AccessRecord
+from shared.access.documents import Document, Documents, Json, Query
+from shared.core.audit import AccessRecord, Flaw, Head, verify
 from shared.core.errors import BulkheadError, Kind
 
 CONTAINER = "access_log"
+_PAGE = 100
+
+
+def record_document(record: AccessRecord, month: str) -> Json:
+    """How a record is stored."""
+    body: Json = msgspec.to_builtins(record)
+    return body | {"kind": "record", "month": month}
+
+
+def head_document(head: Head, month: str) -> Json:
+    """How the head of a writer's chain is stored: one document for each writer and month."""
+    body: Json = msgspec.to_builtins(head)
+    return body | {"id": f"head_{head.writer}", "kind": "head", "month": month}
 
 
 class AccessLog:
-    """The access log of one tenant. Its partitions are months."""
+    """Reads the log."""
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
@@ -20,16 +34,47 @@ class AccessLog:
     async def newest_first(self, after: str | None, limit: int, since: datetime, now: datetime) -> list[AccessRecord]:
         """At most `limit` records older than the record `after`, looking back month by month until `since`."""
         records: list[AccessRecord] = []
-        month = now
-        while len(records) < limit and (month.year, month.month) >= (since.year, since.month):
-            query = Query(CONTAINER, {}, partition=month.strftime("%Y-%m"), after=after, limit=limit - len(records))
-            records += [_record(document.body) for document in await self._documents.query(query)]
-            month = month.replace(day=1) - timedelta(days=1)
+        for month in _months(since, now):
+            query = Query(CONTAINER, {"kind": "record"}, partition=month, after=after, limit=limit - len(records))
+            records += [_load(AccessRecord, document) for document in await self._documents.query(query)]
+            if len(records) == limit:
+                break
         return records
 
+    async def verify(self, anchors: Sequence[Head], since: datetime, now: datetime) -> tuple[int, list[Flaw]]:
+        """The number of records since `since`, and what shows that some were changed or removed.
 
-def _record(body: object) -> AccessRecord:
+        `anchors` are to be read before this is called.
+        """
+        months = list(_months(since, now))
+        heads = [_load(Head, document) async for document in self._all("head", months)]
+        records = [_load(AccessRecord, document) async for document in self._all("record", months)]
+        return len(records), verify(records, heads, anchors)
+
+    async def _all(self, kind: str, months: list[str]) -> AsyncIterator[Document]:
+        for month in months:
+            after = None
+            while True:
+                page = await self._documents.query(
+                    Query(CONTAINER, {"kind": kind}, partition=month, after=after, limit=_PAGE)
+                )
+                for document in page:
+                    yield document
+                if len(page) < _PAGE:
+                    break
+                after = page[-1].body["id"]
+
+
+def _months(since: datetime, now: datetime) -> Iterator[str]:
+    """The months from `now` back to `since`."""
+    month = now
+    while (month.year, month.month) >= (since.year, since.month):
+        yield month.strftime("%Y-%m")
+        month = month.replace(day=1) - timedelta(days=1)
+
+
+def _load[T](model: type[T], document: Document) -> T:
     try:
-        return msgspec.convert(body, AccessRecord)
+        return msgspec.convert(document.body, model)
     except msgspec.ValidationError as error:
         raise BulkheadError(Kind.BROKEN, "document_unreadable", "An access record cannot be read.") from error

@@ -8,15 +8,19 @@ from shared.core.caller import ClientId
 from shared.core.ids import DirectoryId, TenantId
 from shared.core.secret import Secret
 
-type CredentialKind = Literal["secret", "certificate"]
+type CredentialKind = Literal["secret", "certificate", "federated"]
 
 
 class CredentialName(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the daemon's credential lies: a Key Vault secret, and what it holds."""
+    """Where the daemon's credential lies: a Key Vault secret, and what it holds.
 
-    vault: str  # https://NAME.vault.azure.net
-    name: str
+    `federated` needs none: the service's managed identity itself is trusted by the daemon application. Then vault and
+    name are empty.
+    """
+
     kind: CredentialKind
+    vault: str = ""  # https://NAME.vault.azure.net
+    name: str = ""
 
 
 class Daemon(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,8 +47,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """A daemon's credential as read from Key Vault: a client secret, or a certificate with its private key."""
+    """A daemon's credential: a client secret, a certificate with its private key, or the assertion of an identity."""
 
     kind: CredentialKind
     content_type: str  # of a certificate: application/x-pem-file or application/x-pkcs12 (base64)
     value: Secret
+
+    def forget(self) -> None:
+        """Drop the value."""
+        self.value.forget()

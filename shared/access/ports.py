@@ -1,11 +1,13 @@
-"""What the broker needs from outside, one protocol a step."""
+"""What the broker needs from outside: one protocol a step, and who watches."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from shared.access.documents import Documents
 from shared.access.models import Account, Credential, CredentialName, Daemon
-from shared.core.lease import AccountKey
+from shared.core.audit import Head
+from shared.core.ids import TenantId
+from shared.core.lease import Keyring
 from shared.core.secret import Secret
 
 
@@ -28,8 +30,8 @@ class IdentityProvider(Protocol):
 class ResourceManager(Protocol):
     """Steps 3 and 4: Azure Resource Manager."""
 
-    async def list_keys(self, account: Account, token: Secret) -> Sequence[AccountKey]:
-        """The account's four keys. Raises AccessError."""
+    async def list_keys(self, account: Account, token: Secret) -> Keyring:
+        """The account's keys. Raises AccessError."""
         ...
 
 
@@ -50,4 +52,32 @@ class AccountOpener(Protocol):
 
     def open(self, account: Account, signer: Signer) -> Documents:
         """The documents of the account, every request signed by `signer`."""
+        ...
+
+
+class Standing(Protocol):
+    """Whether a tenant may be served at all. The registry knows."""
+
+    async def confirm(self, tenant_id: TenantId) -> None:
+        """Ask now, from no cache. Raises BulkheadError unless the tenant is there and active: unknown means no."""
+        ...
+
+
+class Anchors(Protocol):
+    """Where the heads of access logs are kept besides the tenant's own account: with the publisher."""
+
+    async def keep(self, tenant_id: TenantId, head: Head) -> None:
+        """Remember that the writer's chain has reached `head`. Raises BulkheadError."""
+        ...
+
+    async def of(self, tenant_id: TenantId) -> Sequence[Head]:
+        """The newest anchor of each writer. Raises BulkheadError."""
+        ...
+
+
+class Watcher(Protocol):
+    """Is told what the broker does, for metrics and logs. Fields are codes, ids and numbers."""
+
+    def __call__(self, name: str, /, **fields: str | float | None) -> None:
+        """Note one event."""
         ...

@@ -4,6 +4,7 @@ The client of an account is kept warm, because it holds connections and what it 
 not. Each request gets its signature from the invocation's lease at the moment of sending (docs/adr/0002).
 """
 
+import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +13,7 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import aiohttp
 from azure.core import MatchConditions
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
@@ -22,7 +24,7 @@ from azure.cosmos.aio import ContainerProxy, CosmosClient
 from shared.access.documents import Document, DocumentChangedError, DocumentExistsError, Json, Query
 from shared.access.models import Account
 from shared.access.ports import Signer
-from shared.adapters.http import SharedTransport
+from shared.adapters.http import SharedTransport, open_session
 from shared.core.errors import BulkheadError, Kind
 from shared.core.lease import LeaseEndedError, LeaseExpiredError
 
@@ -42,10 +44,10 @@ class SigningTransport(SharedTransport):
     A request outside a lease, of an ended lease, or to another host than the account's is not sent at all.
     """
 
-    def __init__(self, base: SharedTransport, endpoint: str) -> None:
-        super().__init__(base.session, base.proxy)
+    def __init__(self, session: aiohttp.ClientSession, proxy: str | None, endpoint: str) -> None:
+        super().__init__(session, proxy)
         self._endpoint = endpoint
-        name, _, domain = urlsplit(endpoint).hostname.partition(".")  # type: ignore[union-attr]
+        name, _, domain = (urlsplit(endpoint).hostname or "").partition(".")
         self._own_host = re.compile(rf"{re.escape(name)}(-[a-z0-9]+)?\.{re.escape(domain)}")  # also one region's host
 
     async def send(self, request: HttpRequest, **config: Any) -> AsyncHttpResponse:
@@ -75,23 +77,36 @@ def resource_of(path: str) -> tuple[str, str]:
 
 
 class TenantAccounts:
-    """shared.access.ports.AccountOpener. Keeps the clients of the accounts used last, at most `limit` of them."""
+    """shared.access.ports.AccountOpener. Keeps the clients of the accounts used last, at most `limit` of them.
 
-    def __init__(self, transport: SharedTransport, limit: int = 256) -> None:
-        self._transport = transport
+    Each client has connections of its own, so that no connection ever carries two tenants' requests and those of a
+    client that is given up are closed.
+    """
+
+    def __init__(self, proxy: str | None, limit: int = 128) -> None:
+        self._proxy = proxy
         self._limit = limit
         self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def open(self, account: Account, signer: Signer) -> "CosmosDocuments":
         """The account's documents, every request signed by `signer`."""
         client = self._clients.get(account.endpoint)
         if client is None:
-            client = _Client(account.endpoint, _NO_KEY, SigningTransport(self._transport, account.endpoint))
-            self._clients[account.endpoint] = client
-            if len(self._clients) > self._limit:
-                self._clients.popitem(last=False)  # holds no socket of its own and no key: nothing to close
+            session = open_session()
+            transport = SigningTransport(session, self._proxy, account.endpoint)
+            client = self._clients[account.endpoint] = _Client(account.endpoint, _NO_KEY, transport, session)
+            self._give_up_oldest()
         self._clients.move_to_end(account.endpoint)
         return CosmosDocuments(client, signer)
+
+    def _give_up_oldest(self) -> None:
+        """Close the clients used longest ago of which nobody is using one now."""
+        surplus = len(self._clients) - self._limit
+        for endpoint in [name for name, client in self._clients.items() if not client.calls][: max(0, surplus)]:
+            task = asyncio.create_task(self._clients.pop(endpoint).close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
 
 def registry_documents(transport: SharedTransport, endpoint: str, identity: AsyncTokenCredential) -> "CosmosDocuments":
@@ -102,7 +117,16 @@ def registry_documents(transport: SharedTransport, endpoint: str, identity: Asyn
 class _Client:
     """One account's SDK client, set up at first use (it reads the account then)."""
 
-    def __init__(self, endpoint: str, credential: str | AsyncTokenCredential, transport: SharedTransport) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        credential: str | AsyncTokenCredential,
+        transport: SharedTransport,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        """`session` is the client's own, if it has one."""
+        self.calls = 0  # under way
+        self._session = session
         self._client = CosmosClient(
             endpoint,
             credential,
@@ -125,6 +149,12 @@ class _Client:
         if name not in self._containers:
             self._containers[name] = self._client.get_database_client(DATABASE).get_container_client(name)
         return self._containers[name]
+
+    async def close(self) -> None:
+        if self._ready:
+            await self._client.close()
+        if self._session is not None:
+            await self._session.close()
 
 
 class CosmosDocuments:
@@ -161,6 +191,21 @@ class CosmosDocuments:
             )
         except (cosmos.CosmosAccessConditionFailedError, cosmos.CosmosResourceNotFoundError) as error:
             raise DocumentChangedError from error
+
+    async def write_together(
+        self, container: str, partition: str, create: Sequence[Json], upsert: Sequence[Json]
+    ) -> None:
+        """All or nothing, in one partition. Raises DocumentExistsError."""
+        operations: list[tuple[str, tuple[Json]]] = [
+            *(("create", (body,)) for body in create),
+            *(("upsert", (body,)) for body in upsert),
+        ]
+        try:
+            await self._call(container, lambda c: c.execute_item_batch(operations, partition))
+        except cosmos.CosmosBatchOperationError as error:
+            if error.status_code == 409:
+                raise DocumentExistsError from error
+            raise _unavailable(error) from error
 
     async def delete(self, container: str, partition: str, document_id: str) -> None:
         """Delete a document; none there counts as done."""
@@ -202,6 +247,7 @@ class CosmosDocuments:
         """Run one operation; once more with a renewed key when the account refuses the key or the lease is too old."""
         for last in (False, True):
             token = _SIGNER.set(self._signer)
+            self._client.calls += 1
             try:
                 return await operation(await self._client.container(container))
             except cosmos.CosmosHttpResponseError as error:
@@ -217,6 +263,7 @@ class CosmosDocuments:
                     raise
                 await self._signer.renew(refused=False)
             finally:
+                self._client.calls -= 1
                 _SIGNER.reset(token)
         raise AssertionError("the last attempt returns or raises")
 

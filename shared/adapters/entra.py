@@ -11,7 +11,7 @@ from azure.core import AsyncPipelineClient
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from azure.core.pipeline.policies import AsyncRetryPolicy, ContentDecodePolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
-from azure.identity.aio import CertificateCredential, ClientSecretCredential
+from azure.identity.aio import CertificateCredential, ClientAssertionCredential, ClientSecretCredential
 
 from shared.access.failures import AccessError, Failure
 from shared.access.models import Credential, Daemon
@@ -46,8 +46,14 @@ class Entra:
         except AzureError as error:
             raise access_error(2, error) from error
 
-    def _credential(self, daemon: Daemon, credential: Credential) -> ClientSecretCredential | CertificateCredential:
+    def _credential(
+        self, daemon: Daemon, credential: Credential
+    ) -> ClientSecretCredential | CertificateCredential | ClientAssertionCredential:
         value = credential.value.reveal()
+        if credential.kind == "federated":
+            return ClientAssertionCredential(
+                daemon.directory_id, daemon.client_id, lambda: value, transport=self._transport, retry_total=0
+            )
         if credential.kind == "secret":
             return ClientSecretCredential(
                 daemon.directory_id, daemon.client_id, value, transport=self._transport, retry_total=0

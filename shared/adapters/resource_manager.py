@@ -1,6 +1,5 @@
 """Azure Resource Manager: steps 3 and 4 with the daemon's token; and what registering a tenant reads."""
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 from azure.core.exceptions import AzureError
@@ -12,7 +11,7 @@ from shared.access.failures import AccessError, Failure
 from shared.access.models import Account
 from shared.adapters.failure import access_error
 from shared.adapters.http import SharedTransport
-from shared.core.lease import AccountKey, KeyKind
+from shared.core.lease import KeyKind, Keyring
 from shared.core.secret import Secret
 
 HOST = "https://management.azure.com"
@@ -39,7 +38,7 @@ class ResourceManager:
             transport=transport,
         )
 
-    async def list_keys(self, account: Account, token: Secret) -> Sequence[AccountKey]:
+    async def list_keys(self, account: Account, token: Secret) -> Keyring:
         """The account's four keys ("Database Accounts - List Keys"). Raises AccessError."""
         request = HttpRequest(
             "POST",
@@ -55,7 +54,7 @@ class ResourceManager:
         finally:
             request.headers.pop("Authorization", None)  # an error's traceback keeps the request, not the token
         answer = cast(dict[str, Any], response.json())
-        keys = [AccountKey(kind, Secret(answer[field])) for field, kind in _FIELDS.items() if answer.get(field)]
+        keys = [(kind, Secret(answer[field])) for field, kind in _FIELDS.items() if answer.get(field)]
         if not keys:
             raise AccessError(3, Failure.MISCONFIGURED)
-        return keys
+        return Keyring(account.resource_id, keys)

@@ -1,6 +1,15 @@
-"""The access record: written to the tenant's own account before a key is used for anything else."""
+"""Access records: written to the tenant's own account before a key is used for anything else.
 
+Each writer (one process, for one tenant) chains its records: a record holds the hash of the one before and its own
+number, and the writer's head says which record is the last. A record that is changed, removed or put in between
+breaks the chain; a chain that is cut at its end differs from its head, and from the anchor that the publisher keeps.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -8,12 +17,17 @@ from shared.core.clock import rfc3339
 from shared.core.ids import LeaseId, TenantId
 from shared.core.lease import KeyKind, Purpose
 
+type KeySource = Literal["retrieved", "shared", "retained_token", "retained_key"]
+"""How the lease came to its key: by all steps, from an invocation under way, or by what a budget forced to be kept."""
 
-class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Who reached the tenant's data, when, by what right and why. Pseudonymous ids only."""
+START = "0" * 64
+"""What the first record of a chain has in place of the hash before it."""
+
+
+class Disclosure(msgspec.Struct, frozen=True, kw_only=True):
+    """One key, given to one invocation for one purpose. Pseudonymous ids only."""
 
     id: str
-    month: str  # the partition, such as 2026-11
     time: str
     tenant_id: TenantId
     lease_id: LeaseId
@@ -24,9 +38,27 @@ class AccessRecord(msgspec.Struct, frozen=True, kw_only=True):
     daemon_client_id: str
     key_kind: KeyKind
     key_fingerprint: str
+    key_source: KeySource
 
 
-def access_record(
+class AccessRecord(Disclosure, frozen=True, kw_only=True):
+    """A disclosure in its writer's chain, as it is stored."""
+
+    writer: str
+    number: int  # from 1
+    previous_hash: str
+    hash: str
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The last record of a writer's chain."""
+
+    writer: str
+    number: int
+    hash: str
+
+
+def disclosure(
     record_id: str,
     moment: datetime,
     tenant_id: TenantId,
@@ -35,11 +67,11 @@ def access_record(
     daemon_client_id: str,
     key_kind: KeyKind,
     key_fingerprint: str,
-) -> AccessRecord:
-    """The record of one disclosure of a key."""
-    return AccessRecord(
+    key_source: KeySource,
+) -> Disclosure:
+    """The description of one disclosure of a key."""
+    return Disclosure(
         id=record_id,
-        month=moment.strftime("%Y-%m"),
         time=rfc3339(moment),
         tenant_id=tenant_id,
         lease_id=lease_id,
@@ -50,4 +82,78 @@ def access_record(
         daemon_client_id=daemon_client_id,
         key_kind=key_kind,
         key_fingerprint=key_fingerprint,
+        key_source=key_source,
     )
+
+
+def chain(head: Head, disclosed: Iterable[Disclosure]) -> tuple[list[AccessRecord], Head]:
+    """The records of `disclosed`, following `head`, and the head after them."""
+    records = []
+    for one in disclosed:
+        number = head.number + 1
+        digest = _hash(head.writer, number, head.hash, one)
+        fields = {name: getattr(one, name) for name in Disclosure.__struct_fields__}
+        records.append(AccessRecord(**fields, writer=head.writer, number=number, previous_hash=head.hash, hash=digest))
+        head = Head(writer=head.writer, number=number, hash=digest)
+    return records, head
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Something that shows that a log was tampered with, or lost a record."""
+
+    writer: str
+    number: int
+    what: Literal["changed", "missing", "head_missing", "differs_from_head", "missing_at_anchor", "differs_from_anchor"]
+
+
+def verify(records: Iterable[AccessRecord], heads: Iterable[Head], anchors: Iterable[Head]) -> list[Flaw]:
+    """The flaws of a whole log: its records in any order, its heads, and the anchors kept elsewhere.
+
+    Anchors and heads are to be read before the records: what is written meanwhile makes a chain longer, which is no
+    flaw.
+    """
+    by_writer: dict[str, dict[int, AccessRecord]] = {}
+    for record in records:
+        by_writer.setdefault(record.writer, {})[record.number] = record
+    newest: dict[str, Head] = {}
+    for head in heads:
+        if head.writer not in newest or head.number > newest[head.writer].number:
+            newest[head.writer] = head
+    flaws: list[Flaw] = []
+    for writer in sorted(by_writer.keys() | newest.keys()):
+        flaws += _verify_chain(writer, by_writer.get(writer, {}), newest.get(writer))
+    for anchor in anchors:
+        kept = by_writer.get(anchor.writer, {}).get(anchor.number)
+        if kept is None:
+            flaws.append(Flaw(anchor.writer, anchor.number, "missing_at_anchor"))
+        elif kept.hash != anchor.hash:
+            flaws.append(Flaw(anchor.writer, anchor.number, "differs_from_anchor"))
+    return flaws
+
+
+def _verify_chain(writer: str, chained: dict[int, AccessRecord], head: Head | None) -> list[Flaw]:
+    flaws: list[Flaw] = []
+    previous: str | None = START
+    for number in range(1, max([*chained, head.number if head else 0]) + 1):
+        record = chained.get(number)
+        if record is None:
+            flaws.append(Flaw(writer, number, "missing"))
+            previous = None  # the link of the next record cannot be checked
+            continue
+        if previous not in (None, record.previous_hash) or record.hash != _hash(
+            writer, number, record.previous_hash, record
+        ):
+            flaws.append(Flaw(writer, number, "changed"))
+        previous = record.hash
+    if head is None:
+        flaws.append(Flaw(writer, max(chained), "head_missing"))
+    elif head.number in chained and chained[head.number].hash != head.hash:
+        flaws.append(Flaw(writer, head.number, "differs_from_head"))
+    return flaws
+
+
+def _hash(writer: str, number: int, previous: str, one: Disclosure) -> str:
+    """SHA-256 over every field, with lengths, so that no two different records have the same text."""
+    values = [writer, str(number), previous, *(str(getattr(one, name)) for name in Disclosure.__struct_fields__)]
+    return hashlib.sha256("".join(f"{len(value)}:{value}" for value in values).encode()).hexdigest()

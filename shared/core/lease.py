@@ -7,7 +7,7 @@ sending; when the lease has ended or is too old, it signs nothing more and holds
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
@@ -17,6 +17,10 @@ from shared.core.secret import Secret
 
 type KeyKind = Literal["primary", "secondary", "primary_readonly", "secondary_readonly"]
 
+# The first kind is used unless the account has just refused it; then the other one is.
+WRITING: tuple[KeyKind, ...] = ("primary", "secondary")
+READING: tuple[KeyKind, ...] = ("primary_readonly", "secondary_readonly")
+
 
 class LeaseEndedError(RuntimeError):
     """The lease was asked to sign after its end, or for another account."""
@@ -24,6 +28,16 @@ class LeaseEndedError(RuntimeError):
 
 class LeaseExpiredError(LeaseEndedError):
     """The lease is beyond its maximum age; it has forgotten its key and may be renewed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLimits:
+    """How long what may live. Seconds."""
+
+    max_age: float  # of a key in use, before it is listed again
+    keep_key: float  # most that a key gets old when the budget forces it to be kept
+    keep_token: float  # most that the daemon's token is kept when the budget forces it
+    patience: float  # longest that an invocation waits for its key
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +53,41 @@ class Purpose:
 
 @dataclass(frozen=True, slots=True)
 class AccountKey:
-    """One key of an account and which of the four it is."""
+    """One key of an account: which of the four it is, and its name that does not tell it."""
 
     kind: KeyKind
     secret: Secret
+    fingerprint: str
+
+
+class Keyring:
+    """The keys of one account as they were listed at one moment. `forget` drops them, wherever they are in use."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, account: str, listed: Iterable[tuple[KeyKind, Secret]]) -> None:
+        """`account` is its resource id: fingerprints of one key at two accounts differ."""
+        self._keys = tuple(AccountKey(kind, secret, secret.fingerprint(account)) for kind, secret in listed)
+
+    def choose(self, kinds: tuple[KeyKind, ...], refused: Collection[str] = ()) -> AccountKey | None:
+        """The first key of `kinds` whose fingerprint is not among those that the account `refused`."""
+        for kind in kinds:
+            for key in self._keys:
+                if key.kind == kind and key.fingerprint not in refused:
+                    return key
+        return None
+
+    def forget(self) -> None:
+        """Drop all keys. A lease that still holds one of them signs nothing more. May be called again."""
+        for key in self._keys:
+            key.secret.forget()
+        self._keys = ()
 
 
 class Lease:
     """Signs requests to `endpoint` until `end` is called or `max_age` seconds of `monotonic` time have passed."""
 
-    __slots__ = ("_ended", "_endpoint", "_expires", "_key", "_max_age", "_monotonic", "id", "purpose", "tenant_id")
+    __slots__ = ("_ended", "_endpoint", "_expires", "_key", "_monotonic", "id", "purpose", "tenant_id")
 
     def __init__(
         self,
@@ -56,37 +95,34 @@ class Lease:
         tenant_id: TenantId,
         endpoint: str,
         purpose: Purpose,
-        *,
-        max_age: float,
         monotonic: Callable[[], float],
     ) -> None:
         self.id = lease_id
         self.tenant_id = tenant_id
         self.purpose = purpose
         self._endpoint = endpoint
-        self._max_age = max_age
         self._monotonic = monotonic
         self._key: AccountKey | None = None
         self._expires = 0.0
         self._ended = False
 
-    def hold(self, key: AccountKey) -> None:
-        """Sign with `key` from now on, for the maximum age. Raises LeaseEndedError after the end: it stays ended."""
+    def hold(self, key: AccountKey, max_age: float) -> None:
+        """Sign with `key` for `max_age` seconds. Raises LeaseEndedError after the end: it stays ended."""
         if self._ended:
             raise LeaseEndedError("this lease has ended")
         self._key = key
-        self._expires = self._monotonic() + self._max_age
+        self._expires = self._monotonic() + max_age
 
     @property
     def live(self) -> bool:
         """Whether the lease signs now."""
-        return self._key is not None and self._monotonic() < self._expires
+        return self._key is not None and not self._key.secret.forgotten and self._monotonic() < self._expires
 
     def sign(self, endpoint: str, verb: str, resource_type: str, resource_link: str, date: str) -> str:
         """The Authorization header for one request to Cosmos DB.
 
         `date` is the request's x-ms-date. Raises LeaseEndedError, also when `endpoint` is not the lease's own, and
-        LeaseExpiredError beyond the maximum age.
+        LeaseExpiredError beyond the maximum age or when the key was taken away meanwhile.
         Form: "Access control on Azure Cosmos DB resources" (REST reference).
         """
         if endpoint != self._endpoint:

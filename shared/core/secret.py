@@ -34,6 +34,11 @@ class Secret:
         """Drop the value. Python cannot overwrite it in memory; no reference from here keeps it any more."""
         self._value = None
 
+    @property
+    def forgotten(self) -> bool:
+        """Whether the value was dropped."""
+        return self._value is None
+
     def fingerprint(self, label: str) -> str:
         """A stable name for the value that does not tell it: HMAC-SHA256 keyed with the value, over `label`.
 

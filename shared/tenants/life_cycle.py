@@ -4,6 +4,7 @@ from shared.access.broker import Broker
 from shared.access.models import CredentialName, Daemon
 from shared.core.caller import Caller, ClientId
 from shared.core.clock import Clock, rfc3339
+from shared.core.errors import BulkheadError, FieldError, Kind
 from shared.core.ids import DirectoryId, RequestId, TenantId, new_id
 from shared.core.lease import Purpose
 from shared.tenants.models import Registration, Tenant
@@ -23,13 +24,16 @@ class LifeCycle:
         *,
         publisher_directory_id: DirectoryId,
         vault: str,
+        federated: bool,
     ) -> None:
+        """`vault` is where credentials lie that name none; `federated` allows daemons that trust our identity."""
         self._registry = registry
         self._applications = applications
         self._broker = broker
         self._clock = clock
         self._publisher = publisher_directory_id
         self._vault = vault
+        self._federated = federated
 
     async def register(self, wanted: Registration, caller: Caller, request_id: RequestId) -> Stored:
         """Register a tenant whose daemon an operator made by hand.
@@ -37,6 +41,7 @@ class LifeCycle:
         Directory and account are read back from Resource Manager, never taken from the request. The whole chain is
         walked once before the tenant is stored, so that what is registered works.
         """
+        credential = self._credential(wanted)
         application_id = "/" + wanted.application_id.strip("/").lower()
         if await self._registry.page(application_id, None, 1):
             raise already_registered()
@@ -51,9 +56,7 @@ class LifeCycle:
             daemon=Daemon(
                 directory_id=self._publisher,
                 client_id=ClientId(wanted.daemon_client_id.lower()),
-                credential=CredentialName(
-                    vault=(wanted.vault or self._vault).rstrip("/"), name=wanted.credential_name, kind=wanted.credential
-                ),
+                credential=credential,
             ),
             status="active",
             created_at=rfc3339(now),
@@ -63,3 +66,17 @@ class LifeCycle:
         async with self._broker.lease(tenant.target, purpose):
             pass  # the access record is written: every step works
         return await self._registry.add(tenant)
+
+    def _credential(self, wanted: Registration) -> CredentialName:
+        if wanted.credential == "federated":
+            if not self._federated:
+                raise _invalid(FieldError("/credential", "Federated daemons are not allowed in this deployment."))
+            return CredentialName(kind="federated")
+        if wanted.credential_name is None:
+            raise _invalid(FieldError("/credential_name", "This field is required."))
+        vault = (wanted.vault or self._vault).rstrip("/")
+        return CredentialName(kind=wanted.credential, vault=vault, name=wanted.credential_name)
+
+
+def _invalid(field: FieldError) -> BulkheadError:
+    return BulkheadError(Kind.UNPROCESSABLE, "validation_failed", "The request is not valid.", fields=(field,))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from shared.access.models import Account, Daemon, Target
+from shared.access.models import Account, CredentialKind, Daemon, Target
 from shared.core.caller import ClientId
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import DirectoryId, TenantId
@@ -65,8 +65,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Meta(pattern=r"^/?subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Solutions/applications/[^/]+$"),
     ]
     daemon_client_id: Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
-    credential: Literal["secret", "certificate"]
-    credential_name: Annotated[str, Meta(pattern=r"^[0-9A-Za-z-]{1,127}$")]
+    credential: CredentialKind
+    credential_name: Annotated[str, Meta(pattern=r"^[0-9A-Za-z-]{1,127}$")] | None = None  # none when federated
     vault: Annotated[str, Meta(pattern=r"^https://[0-9A-Za-z-]{3,24}\.vault\.azure\.net/?$")] | None = None
 
 
@@ -98,7 +98,7 @@ class TenantView(msgspec.Struct, frozen=True, kw_only=True):
     application_id: str
     cosmos_account: str
     daemon_client_id: ClientId
-    credential: Literal["secret", "certificate"]
+    credential: CredentialKind
     credential_name: str
     vault: str
     allowed_client_ids: tuple[ClientId, ...]

@@ -50,6 +50,10 @@ class Registry:
             raise not_found("tenant")
         return self._keep(document)
 
+    async def confirm(self, tenant_id: TenantId) -> None:
+        """shared.access.ports.Standing: read now, from no cache. Raises BulkheadError unless the tenant is active."""
+        (await self.read(tenant_id)).tenant.require_active()
+
     async def of_directory(self, directory_id: DirectoryId) -> tuple[Tenant, ...]:
         """The tenants of a customer's directory, at most `lifetime` seconds old."""
         cached = self._by_directory.get(directory_id)

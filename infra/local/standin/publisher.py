@@ -44,11 +44,18 @@ VAULT = Vault("bulkhead-kv", DIRECTORY_ID, f"{RESOURCE_GROUP_ID}/providers/Micro
 REGISTRY = "bulkhead-registry"
 REGISTRY_ENDPOINT = f"https://{REGISTRY}.documents.azure.com:443/"
 _REGISTRY_ID = f"{RESOURCE_GROUP_ID}/providers/Microsoft.DocumentDB/databaseAccounts/{REGISTRY}"
-_REGISTRY_CONTAINER = {
-    "id": "tenants",
-    "partitionKey": {"paths": ["/kind"], "kind": "Hash", "version": 2},
-    "uniqueKeyPolicy": {"uniqueKeys": [{"paths": ["/application_id"]}]},
-}
+_REGISTRY_CONTAINERS = (
+    {
+        "id": "tenants",
+        "partitionKey": {"paths": ["/kind"], "kind": "Hash", "version": 2},
+        "uniqueKeyPolicy": {"uniqueKeys": [{"paths": ["/application_id"]}]},
+    },
+    {
+        "id": "anchors",
+        "partitionKey": {"paths": ["/tenant_id"], "kind": "Hash", "version": 2},
+        "defaultTtl": 400 * 86_400,
+    },
+)
 
 # What the managed application's definition grants the publisher in every managed resource group. Being listed is what
 # keeps a principal out of the group's deny assignment, so the daemons are listed with a role that allows nothing there.
@@ -97,7 +104,8 @@ def establish(azure: Azure) -> None:
 def _create_registry(azure: Azure) -> None:
     azure.accounts.create(REGISTRY, _REGISTRY_ID, DIRECTORY_ID, local_auth_disabled=True)
     azure.cosmos.create_database(REGISTRY, "bulkhead")
-    azure.cosmos.create_container(REGISTRY, "bulkhead", _REGISTRY_CONTAINER)
+    for container in _REGISTRY_CONTAINERS:
+        azure.cosmos.create_container(REGISTRY, "bulkhead", container)
     for identity in (DATA_IDENTITY, CONTROL_IDENTITY):
         azure.accounts.assign_data_role(REGISTRY, identity.principal_id, "contributor")
 

@@ -1,0 +1,115 @@
+"""Writing the access log of one tenant: durable before any key of it is used for anything else.
+
+Invocations that open the account at the same time are recorded together in one batch, in the order in which they came.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from shared.access import log
+from shared.access.documents import Documents, KeyRefusedError
+from shared.access.ports import Anchors, Watcher
+from shared.core.audit import START, Disclosure, Head, chain
+from shared.core.clock import Clock
+from shared.core.errors import BulkheadError
+from shared.core.ids import TenantId, new_id
+from shared.core.lease import LeaseEndedError
+
+_MOST = 99  # records in a batch: Cosmos DB takes 100 documents, one is the head
+_ANCHORED_EVERY = 60.0  # seconds
+
+
+@dataclass(slots=True)
+class _Waiting:
+    disclosed: Disclosure
+    documents: Documents
+    written: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Recorder:
+    """One writer of one tenant's log. Holds no key: each disclosure brings the documents that are open for it."""
+
+    def __init__(self, tenant_id: TenantId, clock: Clock, anchors: Anchors, watcher: Watcher) -> None:
+        self._tenant_id = tenant_id
+        self._clock = clock
+        self._anchors = anchors
+        self._watcher = watcher
+        self._head = self._new_chain()
+        self._anchored = float("-inf")
+        self._waiting: list[_Waiting] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._anchoring: asyncio.Task[None] | None = None
+
+    async def write(self, disclosed: Disclosure, documents: Documents) -> None:
+        """Return once the record is durable.
+
+        Raises KeyRefusedError when the account does not take the key of `documents`, BulkheadError when it does not
+        answer: then nothing may be disclosed.
+        """
+        waiting = _Waiting(disclosed, documents)
+        self._waiting.append(waiting)
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all())
+        await waiting.written
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still to be written."""
+        return self._writing is not None or self._anchoring is not None
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                batch = [one for one in self._waiting[:_MOST] if not one.written.done()]
+                del self._waiting[:_MOST]
+                if batch:
+                    await self._write(batch)
+        finally:
+            self._writing = None
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._commit(batch[0].documents, [one.disclosed for one in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is each waiting invocation's failure
+            for one in batch:
+                if not one.written.done():
+                    one.written.set_exception(error)
+        else:
+            for one in batch:
+                if not one.written.done():
+                    one.written.set_result(None)
+
+    async def _commit(self, documents: Documents, disclosed: Sequence[Disclosure]) -> None:
+        records, head = chain(self._head, disclosed)
+        month = self._clock.now().strftime("%Y-%m")
+        try:
+            await documents.write_together(
+                log.CONTAINER,
+                month,
+                [log.record_document(one, month) for one in records],
+                [log.head_document(head, month)],
+            )
+        except (KeyRefusedError, LeaseEndedError):
+            raise  # nothing was written
+        except Exception:
+            self._head = (
+                self._new_chain()
+            )  # whether it was written is not known: this chain ends here, either way whole
+            raise
+        self._head = head
+        if self._anchoring is None and self._clock.monotonic() - self._anchored >= _ANCHORED_EVERY:
+            self._anchoring = asyncio.create_task(self._anchor(head))
+
+    async def _anchor(self, head: Head) -> None:
+        """Keep the head with the publisher too. When that fails, the next record tries again."""
+        try:
+            await self._anchors.keep(self._tenant_id, head)
+            self._anchored = self._clock.monotonic()
+        except BulkheadError as error:
+            self._watcher("access_log_not_anchored", tenant_id=self._tenant_id, code=error.code)
+        finally:
+            self._anchoring = None
+
+    def _new_chain(self) -> Head:
+        return Head(writer=new_id("wri", self._clock.now()), number=0, hash=START)
