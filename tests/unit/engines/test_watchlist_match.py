@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from shared.screening.engines import EngineResult, Gender, PotentialMatch, Subject, WatchlistEngine, load_sample
-from shared.screening.engines.watchlist import Alias, BirthDate, Entry
+from shared.screening.engines.watchlist import Alias, BirthDate, Entry, WatchlistIndex
 
 TODAY = date(2026, 3, 1)
 BORN = date(1980, 5, 4)
@@ -196,6 +196,13 @@ def test_a_middle_name_that_the_list_does_not_know() -> None:
 def test_entities_are_no_persons() -> None:
     entity = msgspec.structs.replace(person("JORDAN BAKER"), kind="entity")
     assert screen("Jordan Baker", entity) is None
+    assert WatchlistIndex([entity]).search("Jordan Baker", least=0.85) == []
+    assert len(WatchlistIndex([entity], individuals_only=False).search("Jordan Baker", least=0.85)) == 1
+
+
+def test_words_written_as_one_on_either_side() -> None:
+    assert screen("Barnabus Thaddeus Van Quill", person("VANQUILL, Barnabus Thaddeus")) is not None
+    assert screen("Barnabus Thaddeus Vanquill", person("VAN QUILL, Barnabus Thaddeus")) is not None
 
 
 def test_outcomes() -> None:

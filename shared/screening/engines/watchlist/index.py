@@ -89,8 +89,9 @@ class WatchlistIndex:
     def search(self, name: str, *, least: float) -> list[NameHit]:
         """The names of the list that score at least so much, at most one per entry, the likest first."""
         query = tuple(map(self._token, tokens(name)))
-        similar = {word: self._similar_words(word) for word in {token.text for token in query}}
-        similar |= {one.text + other.text: {one.text + other.text: 1.0} for one, other in pairwise(query)}
+        joined = [one.text + other.text for one, other in pairwise(query)]
+        words = dict.fromkeys(token.text for token in query)
+        similar = {word: {word: 1.0} for word in joined} | {word: self._similar_words(word) for word in words}
         hits: dict[str, NameHit] = {}
         for number in self._promising(similar):
             listed = self._names[number]
