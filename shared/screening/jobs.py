@@ -61,8 +61,9 @@ async def run_screening(
 
 
 def _subject(candidate: Candidate) -> Subject:
+    # A residence tells something only beside a nationality: whoever is on a list of one country may live in another.
     countries = dict.fromkeys(candidate.nationalities)
-    if candidate.address is not None and candidate.address.country is not None:
+    if countries and candidate.address is not None and candidate.address.country is not None:
         countries[candidate.address.country] = None
     return Subject(
         given_name=candidate.first_name,

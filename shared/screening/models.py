@@ -19,7 +19,7 @@ ScreeningId = NewType("ScreeningId", str)
 
 type Name = Annotated[str, Meta(min_length=1, max_length=100)]
 type Slug = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$")]
-type Ssn = Annotated[str, Meta(pattern=r"^\d{3}-?\d{2}-?\d{4}$")]
+type Ssn = Annotated[str, Meta(pattern=r"^[0-9]{3}-?[0-9]{2}-?[0-9]{4}$")]
 type Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
 type Phone = Annotated[str, Meta(pattern=r"^[+0-9][0-9 ().-]{4,30}$")]
 type Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2")]
@@ -136,7 +136,7 @@ class AuthorizationData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     disclosure: SignedText
     authorization: SignedText
     signed_at: Annotated[
-        str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$", description="RFC 3339")
+        str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$", description="RFC 3339")
     ]
 
 
