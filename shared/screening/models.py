@@ -136,7 +136,11 @@ class AuthorizationData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     disclosure: SignedText
     authorization: SignedText
     signed_at: Annotated[
-        str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$", description="RFC 3339")
+        str,
+        Meta(
+            pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$",
+            description="RFC 3339",
+        ),
     ]
 
 
