@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
-from proton import Collector, Condition, Delivery, Endpoint, Event, Link, Transport, TransportException
+from proton import Collector, Delivery, Endpoint, Event, Link, Transport, TransportException
 from proton import Connection as Engine
 
 from infra.local.standin.service_bus import errors
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Tell the client that the service ends."""
         if self._engine.state & Endpoint.LOCAL_ACTIVE:
-            self._engine.condition = Condition("amqp:connection:forced", "The service is shutting down.")
+            self._engine.condition = errors.condition("amqp:connection:forced", "The service is shutting down.")
             self._engine.close()
             self.flush()
         if self._socket is not None:

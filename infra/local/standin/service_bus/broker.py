@@ -6,7 +6,7 @@ through `perform`, which applies latency and faults and writes the journal.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -103,6 +103,11 @@ class Broker:
                 self._entities[key] = part
                 self._owners[key] = entity
 
+    @property
+    def seen(self) -> Iterable[tuple[str, bytes]]:
+        """The messages sent since the start, as far as remembered: queue and AMQP encoding."""
+        return self._store.seen
+
     def entity(self, path: str) -> Entity:
         """The queue or sub-queue at `path`. Raises Refusal when there is none."""
         entity = self._entities.get(path.lower())
@@ -157,11 +162,12 @@ class Broker:
                 except Refusal as refusal:
                     status = refusal.status
                     refuse(refusal)
-            self.record(operation, principal, target, status, correlation)
             if rule is not None and rule.drop:
+                status = _DROPPED
                 caller.drop()
             else:
                 caller.flush()
+            self.record(operation, principal, target, status, correlation)
 
         if delay > 0:
             asyncio.get_running_loop().call_later(delay / 1000, carry_out)

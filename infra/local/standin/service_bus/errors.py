@@ -4,6 +4,10 @@ Conditions are those that the SDK maps to its exceptions (`_pyamqp_transport._ER
 the AMQP error table of the documentation lists (learn.microsoft.com, service-bus-amqp-troubleshoot).
 """
 
+from uuid import uuid4
+
+from proton import Condition, symbol
+
 
 class Refusal(Exception):  # noqa: N818 - what it is called in this service
     """An operation that Service Bus does not carry out."""
@@ -13,6 +17,11 @@ class Refusal(Exception):  # noqa: N818 - what it is called in this service
         self.status = status
         self.condition = condition
         self.description = description
+
+
+def condition(name: str, description: str) -> Condition:
+    """An AMQP error. It always carries an info map: the SDK reads its place without asking whether it is there."""
+    return Condition(name, description, {symbol("com.microsoft:tracking-id"): str(uuid4())})
 
 
 def unauthorized(description: str) -> Refusal:
@@ -104,5 +113,5 @@ _CONDITIONS_BY_STATUS = {
 
 def injected(status: int) -> Refusal:
     """The refusal that a fault rule of this HTTP-like status stands for."""
-    condition = _CONDITIONS_BY_STATUS.get(status, "amqp:internal-error")
-    return Refusal(status, condition, "The service was unable to process the request; please retry the operation.")
+    name = _CONDITIONS_BY_STATUS.get(status, "amqp:internal-error")
+    return Refusal(status, name, "The service was unable to process the request; please retry the operation.")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from proton import Condition, Delivery, Described, Disposition, Link, symbol
+from proton import Delivery, Described, Disposition, Link, Terminus, symbol
 
 from infra.local.standin.service_bus import errors, messages
 from infra.local.standin.service_bus.broker import Entity, Pending
@@ -33,8 +33,9 @@ _TERMINAL = {Disposition.ACCEPTED, Disposition.REJECTED, Disposition.RELEASED, D
 
 
 def refuse_link(link: Link, refusal: Refusal) -> None:
-    """Answer an attach with a detach that says why."""
-    link.condition = Condition(refusal.condition, refusal.description)
+    """Answer an attach with a detach that says why; until then a missing terminus says that ([amqp:2.6.3])."""
+    (link.source if link.is_sender else link.target).type = Terminus.UNSPECIFIED
+    link.condition = errors.condition(refusal.condition, refusal.description)
     link.open()
     link.close()
 
@@ -62,7 +63,7 @@ def accept_session_link(link: Link, session: SessionLock) -> None:
 
 def detach_link(link: Link, refusal: Refusal) -> None:
     """End an open link with an error."""
-    link.condition = Condition(refusal.condition, refusal.description)
+    link.condition = errors.condition(refusal.condition, refusal.description)
     link.close()
 
 
@@ -327,6 +328,6 @@ def _defer() -> Message:
 
 
 def _reject(delivery: Delivery, refusal: Refusal) -> None:
-    delivery.local.condition = Condition(refusal.condition, refusal.description)
+    delivery.local.condition = errors.condition(refusal.condition, refusal.description)
     delivery.update(Disposition.REJECTED)
     delivery.settle()

@@ -77,7 +77,8 @@ class RequestLink:
         request = Message()
         request.decode(bytes(self._link.recv(delivery.pending) or b""))
         self._link.advance()
-        self._link.flow(1)
+        if self._link.credit < _CREDIT // 2:
+            self._link.flow(_CREDIT - self._link.credit)
         delivery.update(Disposition.ACCEPTED)
         delivery.settle()
         if self._entity is None:

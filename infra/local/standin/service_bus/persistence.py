@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import deque
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,13 +14,15 @@ _MESSAGES = "service_bus/messages/"
 _NUMBERS = "service_bus/numbers"
 _IDS = "service_bus/ids/"
 _SESSION_STATES = "service_bus/session_states/"
+_REMEMBERED = 20_000  # messages; the oldest are forgotten
 
 
 class DurableQueueStore:
-    """A `QueueStore` over `Storage`."""
+    """A `QueueStore` over `Storage`. Remembers what it was given to store in `seen`: (queue, AMQP encoding)."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self.seen: deque[tuple[str, bytes]] = deque(maxlen=_REMEMBERED)
 
     def transaction(self) -> AbstractContextManager[None]:
         """See QueueStore."""
@@ -27,6 +30,8 @@ class DurableQueueStore:
 
     def save(self, queue: str, message: Message) -> None:
         """See QueueStore."""
+        if not message.delivery_count:
+            self.seen.append((queue, message.incoming.payload))
         self._storage.put(_MESSAGES + queue, _key(message.sequence_number), _encode(message))
 
     def remove(self, queue: str, sequence_number: int) -> None:

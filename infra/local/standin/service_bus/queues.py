@@ -360,7 +360,8 @@ class Queue:
         self._require_session(session)
         message = self._locked.get(token)
         if message is None or message.lock is None or message.lock.session is not session:
-            raise errors.message_lock_lost()
+            # on an entity with sessions only their locks count (message-transfers-locks-settlement)
+            raise errors.message_lock_lost() if session is None else errors.session_lock_lost(session.session_id)
         del self._locked[token]
         message.lock = None
         return message

@@ -76,6 +76,10 @@ class ServiceBus:
             await self._server.wait_closed()
             self._server = None
 
+    def messages(self) -> list[tuple[str, str]]:
+        """Every message that was sent since the start, as far as remembered: its queue, its AMQP encoding as text."""
+        return [(queue, payload.decode(errors="replace")) for queue, payload in self._broker.seen]
+
     @property
     def connection_string(self) -> str:
         """What the SDK's `from_connection_string` takes; valid once started."""

@@ -1,0 +1,389 @@
+"""The rules of a queue with the clock in the test's hand, and a machine that holds it against a simple model.
+
+That the rules are Azure's is shown, with their sources, by tests/conformance/test_service_bus.py.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from infra.local.standin.service_bus.errors import Refusal
+from infra.local.standin.service_bus.model import DeathCertificate, Incoming, Message, QueueSettings, SessionLock
+from infra.local.standin.service_bus.queues import Queue
+
+LOCK = 30.0
+
+
+class MemoryStore:
+    """What a store would hold after each change."""
+
+    def __init__(self) -> None:
+        self.messages: dict[tuple[str, int], tuple[bytes, int]] = {}
+        self.reserved = 0
+        self.ids: dict[str, float] = {}
+        self.states: dict[str, bytes] = {}
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        yield
+
+    def save(self, queue: str, message: Message) -> None:
+        self.messages[queue, message.sequence_number] = (message.incoming.payload, message.delivery_count)
+
+    def remove(self, queue: str, sequence_number: int) -> None:
+        del self.messages[queue, sequence_number]
+
+    def reserve(self, queue: str, sequence_number: int) -> None:
+        assert queue
+        self.reserved = sequence_number
+
+    def remember_id(self, queue: str, message_id: str, at: float) -> None:
+        assert queue
+        self.ids[message_id] = at
+
+    def forget_id(self, queue: str, message_id: str) -> None:
+        assert queue
+        del self.ids[message_id]
+
+    def save_session_state(self, queue: str, session_id: str, state: bytes | None) -> None:
+        assert queue
+        self.states.pop(session_id, None)
+        if state is not None:
+            self.states[session_id] = state
+
+
+def make(store: MemoryStore | None = None, **options: object) -> Queue:
+    settings = {"name": "q", "lock_duration": LOCK, **options}
+    return Queue(QueueSettings(**settings), store or MemoryStore())  # type: ignore[arg-type]
+
+
+def send(queue: Queue, *bodies: str, now: float = 0, **options: object) -> list[int]:
+    return queue.send([Incoming(body.encode(), **options) for body in bodies], now)  # type: ignore[arg-type]
+
+
+def body(message: Message | None) -> str | None:
+    return None if message is None else message.incoming.payload.decode()
+
+
+def token(message: Message | None) -> UUID:
+    assert message is not None
+    assert message.lock is not None
+    return message.lock.token
+
+
+def drain(queue: Queue, now: float, session: SessionLock | None = None) -> list[str | None]:
+    found = []
+    while (message := queue.receive(now, session)) is not None:
+        found.append(body(message))
+        queue.complete(token(message), session)
+    return found
+
+
+def graves(queue: Queue) -> list[tuple[str | None, str]]:
+    assert queue.dead_letters is not None
+    return [(body(m), m.death.reason if m.death else "") for m in queue.dead_letters.messages.values()]
+
+
+def test_messages_leave_in_order_and_completed_ones_are_gone() -> None:
+    store = MemoryStore()
+    queue = make(store)
+    assert send(queue, "a", "b", "c") == [1, 2, 3]
+    assert drain(queue, 1) == ["a", "b", "c"]
+    assert store.messages == {}
+
+
+def test_abandoned_comes_before_later_and_counts_released_does_not() -> None:
+    queue = make()
+    send(queue, "a", "b")
+    queue.abandon(token(queue.receive(1)))
+    again = queue.receive(1)
+    assert again is not None
+    assert (body(again), again.delivery_count) == ("a", 1)
+    queue.release(token(again))
+    assert (body(queue.receive(1)), again.delivery_count) == ("a", 1)
+
+
+@pytest.mark.parametrize("how", ["abandon", "expiry"])
+def test_the_last_permitted_delivery_buries(how: str) -> None:
+    queue = make(max_delivery_count=2)
+    send(queue, "a")
+    for attempt in range(2):
+        message = queue.receive(attempt * 100)
+        if how == "abandon":
+            queue.abandon(token(message))
+        else:
+            assert message is not None
+            queue.advance(attempt * 100 + LOCK)
+    assert queue.receive(200) is None
+    assert graves(queue) == [("a", "MaxDeliveryCountExceeded")]
+
+
+def test_a_lock_ends_exactly_at_its_time_and_renewal_moves_it() -> None:
+    queue = make()
+    send(queue, "a")
+    held = token(queue.receive(0))
+    queue.advance(LOCK - 1)
+    assert queue.renew(held, LOCK - 1) == 2 * LOCK - 1
+    queue.advance(2 * LOCK - 1.5)
+    assert queue.receive(2 * LOCK - 1.5) is None
+    queue.advance(2 * LOCK - 1)
+    assert body(queue.receive(2 * LOCK - 1)) == "a"
+    for late in (lambda: queue.complete(held), lambda: queue.renew(held, 2 * LOCK)):
+        with pytest.raises(Refusal, match="message-lock-lost"):
+            late()
+
+
+def test_scheduled_messages_wait_and_get_a_new_number() -> None:
+    queue = make()
+    [number] = send(queue, "later", scheduled_at=50.0)
+    send(queue, "now")
+    assert queue.next_deadline() == 50
+    assert drain(queue, 10) == ["now"]
+    queue.advance(50)
+    message = queue.receive(50)
+    assert message is not None
+    assert (body(message), message.sequence_number > number, message.enqueued_at) == ("later", True, 50)
+
+
+def test_cancelling_is_all_or_nothing() -> None:
+    queue = make()
+    numbers = send(queue, "a", "b", scheduled_at=50.0)
+    with pytest.raises(Refusal, match="message-not-found"):
+        queue.cancel_scheduled([numbers[0], 99])
+    queue.cancel_scheduled(numbers)
+    queue.advance(60)
+    assert queue.receive(60) is None
+
+
+@pytest.mark.parametrize(("bury", "expected"), [(False, []), (True, [("a", "TTLExpiredException")])])
+def test_time_to_live(bury: bool, expected: list[tuple[str, str]]) -> None:  # noqa: FBT001 - a parameter of pytest's
+    queue = make(default_ttl=100.0, dead_letter_on_expiry=bury)
+    send(queue, "a", ttl=10.0)
+    send(queue, "b", ttl=1000.0)
+    queue.advance(10)
+    assert (drain(queue, 10), graves(queue)) == (["b"], expected)
+
+
+def test_a_locked_message_does_not_expire_until_its_lock_does() -> None:
+    queue = make(dead_letter_on_expiry=True)
+    send(queue, "a", ttl=10.0)
+    held = token(queue.receive(0))
+    queue.advance(20)
+    assert queue.renew(held, 20) == 20 + LOCK
+    queue.advance(20 + LOCK)
+    assert graves(queue) == [("a", "TTLExpiredException")]
+
+
+def test_duplicates_are_known_for_the_window_and_not_longer() -> None:
+    store = MemoryStore()
+    queue = make(store, duplicate_detection_window=60.0)
+    assert send(queue, "a", message_id="x") == [1]
+    assert send(queue, "b", "c", now=59, message_id="x") == [0, 0]
+    assert send(queue, "d", now=60, message_id="x") == [2]
+    assert store.ids == {"x": 60}
+
+
+def test_a_batch_is_refused_as_a_whole() -> None:
+    queue = make(requires_session=True)
+    with pytest.raises(Refusal, match="not-allowed"):
+        queue.send([Incoming(b"a", session_id="s"), Incoming(b"b")], 0)
+    with pytest.raises(Refusal, match="argument-error"):
+        queue.send([Incoming(b"a", session_id="s" * 129)], 0)
+    assert queue.messages == {}
+
+
+def test_sessions_are_exclusive_ordered_and_the_oldest_comes_next() -> None:
+    queue = make(requires_session=True)
+    for session_id in ("b", "a", "b"):
+        send(queue, session_id + "1", session_id=session_id)
+    first = queue.accept_next_session(0)
+    second = queue.accept_next_session(0)
+    assert first is not None
+    assert second is not None
+    assert (first.session_id, second.session_id, queue.accept_next_session(0)) == ("b", "a", None)
+    with pytest.raises(Refusal, match="session-cannot-be-locked"):
+        queue.accept_session("a", 0)
+    assert drain(queue, 1, first) == ["b1", "b1"]
+    assert drain(queue, 1, second) == ["a1"]
+
+
+@pytest.mark.parametrize(("ending", "count"), [("closed", 0), ("expired", 1)])
+def test_a_session_that_ends_gives_its_messages_back(ending: str, count: int) -> None:
+    queue = make(requires_session=True)
+    send(queue, "m", session_id="s")
+    first = queue.accept_session("s", 0)
+    held = token(queue.receive(0, first))
+    if ending == "closed":
+        queue.release_session(first)
+    else:
+        assert queue.advance(LOCK) == [first]
+    second = queue.accept_session("s", LOCK)
+    message = queue.receive(LOCK, second)
+    assert message is not None
+    assert message.delivery_count == count
+    for late in (lambda: queue.complete(held, first), lambda: queue.receive(LOCK, first)):
+        with pytest.raises(Refusal, match="session-lock-lost"):
+            late()
+    queue.release_session(first)  # a closed link's second end changes nothing
+    queue.complete(token(message), second)
+
+
+def test_a_renewed_session_keeps_its_messages() -> None:
+    queue = make(requires_session=True)
+    send(queue, "m", session_id="s")
+    session = queue.accept_session("s", 0)
+    held = token(queue.receive(0, session))
+    assert queue.renew_session("s", LOCK - 1) == 2 * LOCK - 1
+    assert queue.advance(LOCK) == []
+    queue.complete(held, session)
+
+
+def test_dead_letters_stay_until_they_are_settled() -> None:
+    queue = make(max_delivery_count=1, default_ttl=10.0, requires_session=True)
+    send(queue, "m", session_id="s")
+    session = queue.accept_session("s", 0)
+    queue.dead_letter(token(queue.receive(0, session)), DeathCertificate("why", ""), session)
+    dead = queue.dead_letters
+    assert dead is not None
+    for attempt in range(3):  # neither age nor failed deliveries move it, and no session is asked for
+        queue.advance(attempt * 1000)
+        dead.abandon(token(dead.receive(attempt * 1000)))
+    held = token(dead.receive(5000))
+    with pytest.raises(Refusal, match="not-allowed"):
+        dead.dead_letter(held, DeathCertificate("", ""))
+    dead.complete(held)
+    assert graves(queue) == []
+
+
+def test_numbers_are_never_given_out_twice_even_by_a_restart() -> None:
+    store = MemoryStore()
+    queue = make(store)
+    [number] = send(queue, "a")
+    queue.complete(token(queue.receive(0)))
+    revived = make(store)
+    revived.restore([], reserved=store.reserved)
+    assert send(revived, "b") > [number]
+
+
+def test_reminders_of_what_is_gone_do_not_pile_up() -> None:
+    queue = make()
+    for start in range(0, 5000, 10):
+        send(queue, *map(str, range(10)), now=start, ttl=1e6)
+        drain(queue, start)
+    assert len(queue._deadlines) < 1100
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Nothing acknowledged is lost, nothing locked goes to a second receiver, sessions keep their order."""
+
+    held = Bundle("held")
+    sessions = Bundle("sessions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.store = MemoryStore()
+        self.queue = make(self.store, requires_session=True, max_delivery_count=3)
+        self.sent: dict[str, str] = {}  # body -> session
+        self.done: set[str] = set()
+        self.locked: dict[str, tuple[UUID, SessionLock]] = {}  # as a receiver believes
+        self.completed_order: dict[str, list[int]] = {"x": [], "y": []}
+
+    def alive(self, session: SessionLock) -> bool:
+        return session.until > self.now and self.queue.sessions.get(session.session_id) is session
+
+    @rule(session_id=st.sampled_from("xy"), count=st.integers(1, 3), delay=st.sampled_from([0.0, 0.0, 20.0]))
+    def send(self, session_id: str, count: int, delay: float) -> None:
+        batch = []
+        for _ in range(count):
+            name = f"{len(self.sent):04d}"
+            self.sent[name] = session_id
+            at = self.now + delay if delay else None
+            batch.append(Incoming(name.encode(), session_id=session_id, scheduled_at=at))
+        self.queue.send(batch, self.now)
+
+    @rule(target=sessions)
+    def accept(self) -> object:
+        session = self.queue.accept_next_session(self.now)
+        return multiple() if session is None else session
+
+    @rule(target=held, session=sessions)
+    def receive(self, session: SessionLock) -> object:
+        if not self.alive(session):
+            with pytest.raises(Refusal, match="session-lock-lost"):
+                self.queue.receive(self.now, session)
+            return multiple()
+        message = self.queue.receive(self.now, session)
+        if message is None:
+            return multiple()
+        name = str(body(message))
+        assert name not in self.done
+        assert self.sent[name] == session.session_id
+        earlier = self.locked.get(name)
+        assert earlier is None or not self.alive(earlier[1]), "delivered twice while locked"
+        later = [n for n, s in self.sent.items() if n not in self.done and s == session.session_id]
+        ready = [
+            m.sequence_number
+            for m in self.queue.messages.values()
+            if m.lock is None and not m.scheduled and str(body(m)) in later
+        ]
+        assert all(message.sequence_number < number for number in ready), "not in order"
+        self.locked[name] = (token(message), session)
+        return name, token(message), session
+
+    @rule(item=consumes(held), how=st.sampled_from(["complete", "abandon", "release", "dead_letter"]))
+    def settle(self, item: tuple[str, UUID, SessionLock], how: str) -> None:
+        name, lock, session = item
+        death = (DeathCertificate("r", "d"),) if how == "dead_letter" else ()
+        if not self.alive(session):
+            with pytest.raises(Refusal, match="session-lock-lost"):
+                getattr(self.queue, how)(lock, *death, session)
+            return
+        getattr(self.queue, how)(lock, *death, session)
+        self.locked.pop(name, None)
+        if how == "complete":
+            self.done.add(name)
+
+    @rule(session=consumes(sessions))
+    def close(self, session: SessionLock) -> None:
+        self.queue.release_session(session)
+
+    @rule(session=sessions)
+    def renew(self, session: SessionLock) -> None:
+        if self.alive(session):
+            self.queue.renew_session(session.session_id, self.now)
+
+    @rule(seconds=st.sampled_from([1.0, 10.0, LOCK]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.queue.advance(self.now)
+
+    @rule()
+    def settle_with_a_strange_token(self) -> None:
+        with pytest.raises(Refusal, match="message-lock-lost"):
+            self.queue.complete(uuid4())
+
+    @invariant()
+    def nothing_is_lost_or_doubled(self) -> None:
+        assert self.queue.dead_letters is not None
+        there = [str(body(m)) for q in (self.queue, self.queue.dead_letters) for m in q.messages.values()]
+        assert sorted(there) == sorted(set(self.sent) - self.done)
+
+    @invariant()
+    def the_store_knows_it(self) -> None:
+        assert self.queue.dead_letters is not None
+        there = {
+            (q.path, m.sequence_number): (m.incoming.payload, m.delivery_count)
+            for q in (self.queue, self.queue.dead_letters)
+            for m in q.messages.values()
+        }
+        assert self.store.messages == there
+
+
+QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestQueueMachine = QueueMachine.TestCase
