@@ -9,13 +9,15 @@ from shared.core.ids import DirectoryId, TenantId
 from shared.core.secret import Secret
 
 type CredentialKind = Literal["secret", "certificate", "federated"]
+type CredentialForm = Literal["client_secret", "pem", "pkcs12", "assertion"]
 
 
 class CredentialName(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the daemon's credential lies: a Key Vault secret, and what it holds.
+    """Where the daemon's credential lies: the name of a Key Vault secret.
 
-    `federated` needs none: the service's managed identity itself is trusted by the daemon application. Then vault and
-    name are empty.
+    `kind` is what it held at registration; each version's content type tells what it holds now, so that a secret can
+    be rotated into a certificate while the service runs. `federated` needs none: the daemon application trusts the
+    service's managed identity itself. Then vault and name are empty.
     """
 
     kind: CredentialKind
@@ -47,10 +49,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
-    """A daemon's credential: a client secret, a certificate with its private key, or the assertion of an identity."""
+    """A daemon's credential in use: a client secret, a certificate with its key, or an identity's token as assertion.
 
-    kind: CredentialKind
-    content_type: str  # of a certificate: application/x-pem-file or application/x-pkcs12 (base64)
+    PEM is text, PKCS#12 in base64, as Key Vault gives both.
+    """
+
+    form: CredentialForm
     value: Secret
 
     def forget(self) -> None:

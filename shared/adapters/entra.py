@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 import jwt
 from azure.core import AsyncPipelineClient
@@ -24,14 +24,13 @@ from shared.core.token import SigningKey
 
 RESOURCE_MANAGER_SCOPE = "https://management.azure.com/.default"
 _AUTHORITY = "https://login.microsoftonline.com"
-_PKCS12 = "application/x-pkcs12"
 
 
 class Entra:
     """shared.access.ports.IdentityProvider. A credential object lives for one token: it caches, so it must not stay."""
 
     def __init__(self, transport: SharedTransport) -> None:
-        self._transport = transport
+        self._options: dict[str, Any] = {"transport": transport, "retry_total": 0}
 
     async def take_on(self, daemon: Daemon, credential: Credential) -> Secret:
         """A token for Resource Manager as the daemon application. Raises AccessError."""
@@ -50,19 +49,18 @@ class Entra:
         self, daemon: Daemon, credential: Credential
     ) -> ClientSecretCredential | CertificateCredential | ClientAssertionCredential:
         value = credential.value.reveal()
-        if credential.kind == "federated":
-            return ClientAssertionCredential(
-                daemon.directory_id, daemon.client_id, lambda: value, transport=self._transport, retry_total=0
-            )
-        if credential.kind == "secret":
-            return ClientSecretCredential(
-                daemon.directory_id, daemon.client_id, value, transport=self._transport, retry_total=0
-            )
-        # Key Vault holds PKCS#12 in base64 and PEM as it is ("Get started with Key Vault certificates").
-        data = base64.b64decode(value, validate=True) if credential.content_type == _PKCS12 else value.encode()
-        return CertificateCredential(
-            daemon.directory_id, daemon.client_id, certificate_data=data, transport=self._transport, retry_total=0
-        )
+        match credential.form:
+            case "client_secret":
+                return ClientSecretCredential(daemon.directory_id, daemon.client_id, value, **self._options)
+            case "assertion":
+                return ClientAssertionCredential(daemon.directory_id, daemon.client_id, lambda: value, **self._options)
+            case "pem" | "pkcs12":
+                data = value.encode() if credential.form == "pem" else base64.b64decode(value, validate=True)
+                return CertificateCredential(
+                    daemon.directory_id, daemon.client_id, certificate_data=data, **self._options
+                )
+            case _:
+                assert_never(credential.form)
 
 
 def _refusal(error: ClientAuthenticationError) -> AccessError:

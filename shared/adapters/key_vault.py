@@ -8,12 +8,21 @@ from azure.core.exceptions import AzureError
 from azure.keyvault.secrets.aio import SecretClient
 
 from shared.access.failures import AccessError, Failure
-from shared.access.models import Credential, CredentialName
+from shared.access.models import Credential, CredentialForm, CredentialName
 from shared.adapters.failure import access_error
 from shared.adapters.http import SharedTransport
 from shared.core.secret import Secret
 
 _EXCHANGE_SCOPE = "api://AzureADTokenExchange/.default"
+
+# By content type ("About Azure Key Vault certificates", composition of a certificate). Secrets made by hand often have
+# none: they are what they were registered as. A certificate without its content type could be either form: refused.
+_FORMS: dict[str, CredentialForm] = {
+    "secret": "client_secret",
+    "text/plain": "client_secret",
+    "application/x-pem-file": "pem",
+    "application/x-pkcs12": "pkcs12",
+}
 
 
 class KeyVault:
@@ -36,9 +45,10 @@ class KeyVault:
             secret = await client.get_secret(name.name)
         except AzureError as error:
             raise access_error(1, error) from error
-        if not secret.value:
+        form = _FORMS.get((secret.properties.content_type or name.kind).lower())
+        if not secret.value or form is None:
             raise AccessError(1, Failure.MISCONFIGURED)
-        return Credential(kind=name.kind, content_type=secret.properties.content_type or "", value=Secret(secret.value))
+        return Credential(form=form, value=Secret(secret.value))
 
     async def _assertion(self) -> Credential:
         """The managed identity's token for the exchange ("Configure an application to trust a managed identity")."""
@@ -46,4 +56,4 @@ class KeyVault:
             token = await self._identity.get_token(_EXCHANGE_SCOPE)
         except AzureError as error:
             raise access_error(1, error) from error
-        return Credential(kind="federated", content_type="", value=Secret(token.token))
+        return Credential(form="assertion", value=Secret(token.token))
