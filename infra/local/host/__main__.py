@@ -11,6 +11,8 @@ from infra.local.host.errors import StartError
 from infra.local.host.host import Host, announce
 from infra.local.host.logs import write_line
 
+_PARENT_POLL = 1.0  # seconds
+
 
 def main() -> int:
     """Run until SIGTERM or SIGINT: 0. An application that can't be started: 1, with the reason on stdout."""
@@ -21,6 +23,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=Path(".local/functions"), help="folder for keys and timers")
     parser.add_argument("--ready-file", type=Path, help="file that is written once the host is ready")
     parser.add_argument("--drain-seconds", type=float, default=30.0, help="time for running invocations at the end")
+    parser.add_argument("--parent", type=int, help="process that started this one; the host ends when it is gone")
     arguments = parser.parse_args()
     status = asyncio.run(_run(arguments))
     sys.stdout.flush()
@@ -41,12 +44,21 @@ async def _run(arguments: argparse.Namespace) -> int:
     if ready:
         announce(ready, port)
     host.failure.add_done_callback(lambda _: stop.set())
+    following = asyncio.create_task(_follow(arguments.parent, stop)) if arguments.parent else None
     await stop.wait()
+    if following is not None:
+        following.cancel()
     if host.failure.done():
         host.log.host_error(f"{host.failure.result()} The host process ends, to be started again.")
         return 1
     await host.stop(arguments.drain_seconds)
     return 0
+
+
+async def _follow(parent: int, stop: asyncio.Event) -> None:
+    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells of a parent's end
+        await asyncio.sleep(_PARENT_POLL)
+    stop.set()
 
 
 if __name__ == "__main__":

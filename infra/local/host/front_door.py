@@ -1,0 +1,79 @@
+"""One port for several instances: each connection goes to the next instance in turn, bytes pass unchanged.
+
+Balancing connections instead of requests keeps every request as the client sent it (length, host, chunks), as a load
+balancer below HTTP would.
+"""
+
+import asyncio
+import contextlib
+from asyncio import StreamReader, StreamWriter
+
+_CHUNK = 65536
+
+
+class FrontDoor:
+    """A TCP round robin on a loopback port."""
+
+    def __init__(self, ports: list[int]) -> None:
+        """`ports` of the instances on 127.0.0.1; one that does not answer is passed over."""
+        self._ports = ports
+        self._turn = 0
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def start(self, port: int = 0) -> int:
+        """Listen; gives the port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, backlog=1024)
+        address: tuple[str, int] = self._server.sockets[0].getsockname()
+        return address[1]
+
+    async def stop(self) -> None:
+        """Listen no longer and end what is open."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine always runs in a task
+        self._open.add(task)
+        try:
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await self._pass(reader, writer)
+        finally:
+            self._open.discard(task)
+            writer.close()
+
+    async def _pass(self, reader: StreamReader, writer: StreamWriter) -> None:
+        instance = await self._next_instance()
+        if instance is None:
+            writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+            return
+        theirs, ours = instance
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_copy(reader, ours))
+                group.create_task(_copy(theirs, writer))
+        except* OSError:
+            pass  # one side is gone; the other is closed with it
+        finally:
+            ours.close()
+
+    async def _next_instance(self) -> tuple[StreamReader, StreamWriter] | None:
+        for _ in self._ports:
+            port = self._ports[self._turn % len(self._ports)]
+            self._turn += 1
+            with contextlib.suppress(OSError):
+                return await asyncio.open_connection("127.0.0.1", port)
+        return None
+
+
+async def _copy(reader: StreamReader, writer: StreamWriter) -> None:
+    while data := await reader.read(_CHUNK):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()

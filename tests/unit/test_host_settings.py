@@ -1,0 +1,94 @@
+"""App settings and host.json of the Functions host."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.local.host.errors import StartError
+from infra.local.host.host_file import read_host_file, seconds
+from infra.local.host.settings import Connection, Settings
+
+
+def test_references_to_settings_are_replaced() -> None:
+    # "Azure Functions triggers and bindings expressions"
+    settings = Settings({"Queue": "jobs", "Part:Name": "x"})
+    assert settings.resolve("%queue%-%Part__Name%", "f") == "jobs-x"
+    with pytest.raises(StartError, match="Function 'f': '%Missing%' does not resolve to a value"):
+        settings.resolve("%Missing%", "f")
+
+
+@pytest.mark.parametrize(("name", "value"), [("AzureWebJobs.f.Disabled", "true"), ("AzureWebJobs_f_Disabled", "1")])
+def test_a_setting_disables_a_function(name: str, value: str) -> None:
+    # "How to disable functions in Azure Functions"
+    assert Settings({name: value}).is_disabled("f")
+    assert not Settings({name: value}).is_disabled("g")
+    assert not Settings({name: "false"}).is_disabled("f")
+
+
+def test_connections_by_string_or_by_identity() -> None:
+    # From "Azure Service Bus trigger for Azure Functions: connections"
+    assert Settings({"Bus": "Endpoint=x"}).connection("Bus", "f") == Connection(connection_string="Endpoint=x")
+    assert Settings({"AzureWebJobsBus": "Endpoint=x"}).connection("Bus", "f").connection_string == "Endpoint=x"
+    identity = {"Bus__fullyQualifiedNamespace": "ns.servicebus.windows.net", "Bus__clientId": "id"}
+    assert Settings(identity).connection("Bus", "f") == Connection(
+        namespace="ns.servicebus.windows.net", client_id="id"
+    )
+    assert Settings({"AzureWebJobsServiceBus": "Endpoint=y"}).connection("", "f").connection_string == "Endpoint=y"
+    with pytest.raises(StartError, match=r"Function 'f'.*'Bus' does not exist"):
+        Settings({}).connection("Bus", "f")
+
+
+def host_file(tmp_path: Path, content: Any) -> Path:
+    path = tmp_path / "host.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_host_json_defaults_are_azures(tmp_path: Path) -> None:
+    # "host.json reference" and "Azure Service Bus bindings: host.json settings" (version 5)
+    options = read_host_file(host_file(tmp_path, {"version": "2.0"}))
+    assert options.route_prefix == "api"
+    assert options.function_timeout == 300
+    bus = options.service_bus
+    assert (bus.prefetch_count, bus.auto_complete_messages, bus.max_auto_lock_renewal) == (0, True, 300)
+    assert (bus.max_concurrent_calls, bus.max_concurrent_sessions, bus.max_message_batch_size) == (16, 8, 1000)
+    assert options.log_level("Function.f") == "Information"
+
+
+def test_host_json_is_read(tmp_path: Path) -> None:
+    content = {
+        "version": "2.0",
+        "functionTimeout": "-1",
+        "extensions": {"http": {"routePrefix": ""}, "serviceBus": {"sessionIdleTimeout": "00:00:02.5"}},
+        "logging": {"logLevel": {"default": "Warning", "Function": "Error", "Function.f": "Debug"}},
+    }
+    options = read_host_file(host_file(tmp_path, content))
+    assert (options.route_prefix, options.function_timeout) == ("", None)
+    assert options.service_bus.session_idle_timeout == 2.5
+    levels = [options.log_level(name) for name in ("Host.General", "Function.g", "Function.f.User", "Function.fx")]
+    assert levels == ["Warning", "Error", "Debug", "Error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({}, "version"),
+        ({"version": "2.0", "functionTimeout": "5 minutes"}, "functionTimeout"),
+        ({"version": "2.0", "extensions": {"serviceBus": {"maxConcurrentCalls": 0}}}, "maxConcurrentCalls"),
+        ({"version": "2.0", "extensions": {"serviceBus": {"autoCompleteMessages": "no"}}}, "autoCompleteMessages"),
+        ({"version": "2.0", "extensions": []}, "extensions"),
+        ({"version": "2.0", "logging": {"logLevel": {"default": "Loud"}}}, "default"),
+    ],
+)
+def test_what_is_wrong_in_host_json_is_named(tmp_path: Path, content: Any, named: str) -> None:
+    with pytest.raises(StartError, match=named):
+        read_host_file(host_file(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("00:05:00", 300), ("1.00:00:01", 86401), ("00:00:00.25", 0.25), ("02:03", 7380)]
+)
+def test_time_spans(text: str, expected: float) -> None:
+    assert seconds(text) == expected
