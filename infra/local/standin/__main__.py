@@ -24,8 +24,9 @@ def main() -> None:
         metavar="P",
         help="first of three consecutive ports: control API, proxy, Service Bus (default: free ports)",
     )
+    parser.add_argument("--parent", type=int, metavar="PID", help="process that started this one; it ends with it")
     options = parser.parse_args()
-    asyncio.run(run(options.state, options.base_port))
+    asyncio.run(run(options.state, options.base_port, options.parent))
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ class Control:
                 web.put("/settings", self._set_settings),
                 web.post("/cosmos/{account}/regenerate", self._regenerate),
                 web.get("/secrets", self._read_secrets),
+                web.get("/messages", self._read_messages),
                 web.route("*", IDENTITY_PATH, self._identity),
             ]
         )
@@ -199,6 +200,11 @@ class Control:
 
     async def _read_secrets(self, _request: web.Request) -> web.Response:
         return web.json_response({"secrets": self._world.secrets.all()})
+
+    async def _read_messages(self, _request: web.Request) -> web.Response:
+        """Every message sent to a queue, for leak scans: bodies and properties in their AMQP encoding."""
+        messages = [{"queue": queue, "text": text} for queue, text in self._azure.service_bus.messages()]
+        return web.json_response({"messages": messages})
 
 
 def _tenant(tenant: Any) -> dict[str, str]:

@@ -17,6 +17,7 @@ from infra.local.standin.storage import Storage
 from infra.local.standin.wire import World
 
 READY_FILE = "standin.json"
+_PARENT_POLL = 1.0  # seconds
 
 
 @dataclass(slots=True, frozen=True)
@@ -85,11 +86,12 @@ class StandIn:
         return Endpoints(control, proxy, bundle, service_bus, env)
 
 
-async def run(state: Path, base_port: int) -> None:
-    """Run until SIGTERM or SIGINT; the ready-file in `state` is there while it runs."""
+async def run(state: Path, base_port: int, parent: int | None = None) -> None:
+    """Run until SIGTERM, SIGINT or the end of process `parent`; the ready-file in `state` is there while it runs."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    following = asyncio.create_task(_follow(parent, stop)) if parent is not None else None
     ready = state / READY_FILE
     ready.unlink(missing_ok=True)  # one that a killed run left behind
     stand_in = StandIn(state)
@@ -98,8 +100,16 @@ async def run(state: Path, base_port: int) -> None:
         _write_atomically(ready, json.dumps(asdict(endpoints), indent=2))
         await stop.wait()
     finally:
+        if following is not None:
+            following.cancel()
         ready.unlink(missing_ok=True)
         await stand_in.stop()
+
+
+async def _follow(parent: int, stop: asyncio.Event) -> None:
+    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells of a parent's end
+        await asyncio.sleep(_PARENT_POLL)
+    stop.set()
 
 
 def _write_atomically(path: Path, text: str) -> None:

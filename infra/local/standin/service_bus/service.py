@@ -77,8 +77,8 @@ class ServiceBus:
             self._server = None
 
     def messages(self) -> list[tuple[str, str]]:
-        """Every message that was sent since the start, as far as remembered: its queue, its AMQP encoding as text."""
-        return [(queue, payload.decode(errors="replace")) for queue, payload in self._broker.seen]
+        """Every different message sent since the start, as far as remembered: its queue, its AMQP encoding as text."""
+        return [(queue, payload.decode(errors="replace")) for queue, payload in dict.fromkeys(self._broker.seen)]
 
     @property
     def connection_string(self) -> str:
