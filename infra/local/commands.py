@@ -1,0 +1,170 @@
+"""What each command of `python -m infra.local` does."""
+
+import asyncio
+import json
+from argparse import Namespace
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from infra.local import endpoints
+from infra.local import journal as entries
+from infra.local.client import Client
+from infra.local.screen import Screen, table
+from infra.local.stack import LATENCY_MS
+
+type Command = Callable[[Namespace], Coroutine[Any, Any, int]]
+
+_FOLLOW_POLL = 0.2  # seconds
+_RULE = ("service", "operation", "target", "status", "retry_after", "delay_ms", "drop", "times", "probability")
+
+
+async def up(options: Namespace) -> int:
+    """Start the stack and keep it running."""
+    from infra.local.up import run  # noqa: PLC0415 - the other commands need no stack of their own
+
+    return await run(options)
+
+
+async def demo(options: Namespace) -> int:
+    """Run the demonstration."""
+    from infra.local.demo.run import run  # noqa: PLC0415 - loads Azure's SDKs, which the other commands do not need
+
+    return await run(options.state, as_json=options.json)
+
+
+async def deploy(options: Namespace) -> int:
+    """Deploy a tenant."""
+    async with _client(options) as client:
+        made = await client.control("POST", "/tenants", {"name": options.name})
+    _show(options, made, f"Deployed '{options.name}'. Register it with: tenant register {options.name}")
+    return 0
+
+
+async def register(options: Namespace) -> int:
+    """Register a deployed tenant with Bulkhead."""
+    async with _client(options) as client:
+        made = await client.register(options.name, options.credential)
+    _show(options, made, f"Registered '{options.name}'. A token of its administrator: token --tenant {options.name}")
+    return 0
+
+
+async def delete(options: Namespace) -> int:
+    """Delete a tenant's deployment."""
+    async with _client(options) as client:
+        await client.control("DELETE", f"/tenants/{options.name}")
+    _show(options, {"name": options.name, "deleted": True}, f"Deleted '{options.name}' with its data.")
+    return 0
+
+
+async def token(options: Namespace) -> int:
+    """Print a token."""
+    default = "Publisher.Operate" if options.publisher else "Tenant.Admin"
+    roles = tuple(role.strip() for role in (options.roles or default).split(",") if role.strip())
+    async with _client(options) as client:
+        made = await client.token(options.tenant, roles)
+    print(json.dumps({"access_token": made}) if options.json else made)
+    return 0
+
+
+async def request(options: Namespace) -> int:
+    """Order a check over the queue."""
+    from infra.local.signing import QUEUE, HrSystem, put_on_queue  # noqa: PLC0415 - loads Azure's SDK for Service Bus
+
+    async with _client(options) as client:
+        tenant = await client.deployment(options.tenant)
+        system = HrSystem(options.state, options.tenant)
+        await system.register_key(client)
+        message = system.request(
+            tenant["directory_id"],
+            client.endpoints.env["BULKHEAD_API_AUDIENCE"],
+            options.candidate,
+            options.package,
+        )
+        await put_on_queue(client.endpoints.service_bus_connection_string, [message])
+    _show(options, {"queue": QUEUE, "message": message}, f"On the queue {QUEUE}, signed by {system.key_id}.")
+    return 0
+
+
+async def rotate(options: Namespace) -> int:
+    """Regenerate an account's key."""
+    async with _client(options) as client:
+        account = (await client.deployment(options.name))["cosmos_account"]
+        done = await client.control("POST", f"/cosmos/{account}/regenerate", {"key_kind": options.key})
+    _show(options, done, f"The {options.key} key of {account} is another one now.")
+    return 0
+
+
+async def latency(options: Namespace) -> int:
+    """Show or set latency."""
+    async with _client(options) as client:
+        if options.values:
+            now = await client.control("PUT", "/latency", _latencies(options.values))
+        else:
+            now = await client.control("GET", "/latency")
+    _show(options, {name: f"{value:g} ms" for name, value in now.items()} if not options.json else now)
+    return 0
+
+
+def _latencies(values: list[str]) -> dict[str, float]:
+    """From `azure`, `none`, or `SERVICE=MS` ... Raises ValueError."""
+    for profile, latencies in LATENCY_MS.items():
+        if values == [profile]:
+            return latencies
+    wanted = {}
+    for value in values:
+        name, separator, milliseconds = value.partition("=")
+        if not separator or not milliseconds.replace(".", "", 1).isdigit():
+            raise ValueError(f"'{value}' is none of azure, none, SERVICE=MILLISECONDS.")
+        wanted[name] = float(milliseconds)
+    return wanted
+
+
+async def faults(options: Namespace) -> int:
+    """Show, add or clear faults."""
+    rule = {name: value for name in _RULE if (value := getattr(options, name)) is not None}
+    if rule and "service" not in rule:
+        raise ValueError("A fault needs --service.")
+    async with _client(options) as client:
+        if options.clear:
+            await client.control("DELETE", "/faults")
+        rules = (await client.control("GET", "/faults"))["rules"]
+        if rule:
+            rules = (await client.control("PUT", "/faults", {"rules": [*rules, rule]}))["rules"]
+    if options.json:
+        print(json.dumps({"rules": rules}))
+    else:
+        for one in rules:
+            print(", ".join(f"{name} {value}" for name, value in one.items() if value not in (None, False)))
+        if not rules:
+            print("No faults are in force.")
+    return 0
+
+
+async def journal(options: Namespace) -> int:
+    """Show the journal."""
+    screen = Screen()
+    since = options.since
+    if not options.json:
+        screen.line(entries.HEADING, "dim")
+    async with _client(options) as client:
+        while True:
+            found, since = await client.journal(since)
+            for entry in found:
+                print(json.dumps(entry) if options.json else entries.line(entry, screen), flush=True)
+            if not options.follow:
+                return 0
+            await asyncio.sleep(_FOLLOW_POLL)
+
+
+def _client(options: Namespace) -> Client:
+    return Client(endpoints.load(options.state))
+
+
+def _show(options: Namespace, result: dict[str, Any], closing: str = "") -> None:
+    if options.json:
+        print(json.dumps(result))
+        return
+    rows = [(name, value) for name, value in result.items() if isinstance(value, str)]
+    print("\n".join(table(rows, indent=0)))
+    if closing:
+        print(closing)

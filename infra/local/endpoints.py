@@ -1,0 +1,79 @@
+"""Where a running stack is found: `endpoints.json` in its state directory, valid while the stack holds its lock."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "endpoints.json"
+DEFAULT_STATE = Path(".local")
+_LOCK = "stack.lock"
+
+
+class NotRunningError(Exception):
+    """No stack runs over this state directory."""
+
+    def __init__(self, state: Path) -> None:
+        super().__init__(f"No stack is running with the state directory '{state}'. Start one with: make up")
+
+
+class RunningError(Exception):
+    """A stack runs over this state directory already."""
+
+    def __init__(self, state: Path) -> None:
+        super().__init__(
+            f"A stack is running with the state directory '{state}' already. End it with Ctrl-C where it runs, "
+            "or give this one another directory with --state."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """A running stack. A process started with `env` reaches the stand-in under Azure's real host names."""
+
+    functions: str  # URL of the front door
+    apps: dict[str, list[str]]  # URLs of the host processes, by plane
+    stand_in: str  # URL of the control API
+    ca_bundle: str
+    proxy: str
+    service_bus_connection_string: str
+    env: dict[str, str]
+
+    def publish(self, state: Path) -> None:
+        """Write the file: nobody ever reads half of it."""
+        partial = state / f"{FILE}.partial"
+        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        os.replace(partial, state / FILE)  # noqa: PTH105 - atomic, and named for it
+
+
+def withdraw(state: Path) -> None:
+    """Remove the file, if it is there."""
+    (state / FILE).unlink(missing_ok=True)
+
+
+def load(state: Path) -> Endpoints:
+    """The endpoints of the stack that runs over `state`. Raises NotRunningError."""
+    try:
+        text = (state / FILE).read_text()
+    except FileNotFoundError:
+        raise NotRunningError(state) from None
+    try:
+        with lock(state):
+            raise NotRunningError(state)  # the file was left behind by a stack that was killed
+    except RunningError:
+        return Endpoints(**json.loads(text))
+
+
+@contextmanager
+def lock(state: Path) -> Iterator[None]:
+    """Own the state directory, which is made if need be. The lock ends with the process. Raises RunningError."""
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / _LOCK).open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunningError(state) from None
+        yield

@@ -1,0 +1,82 @@
+"""A tenant's own HR system, played locally: it has a signing key, registers it, and puts signed orders on the queue."""
+
+import json
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import jwt
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusClient
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from infra.local.client import Client, ControlError
+
+QUEUE = "check-requests"
+
+
+class HrSystem:
+    """One tenant's HR system with its Ed25519 key, kept in the state directory."""
+
+    def __init__(self, state: Path, tenant: str) -> None:
+        self._tenant = tenant
+        path = state / "hr_systems" / f"{tenant}.pem"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(
+                Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            )
+        key = load_pem_private_key(path.read_bytes(), None)
+        assert isinstance(key, Ed25519PrivateKey)  # noqa: S101 - written above
+        self._key = key
+        self.key_id = f"{tenant}-hr"
+
+    @property
+    def public_jwk(self) -> dict[str, Any]:
+        """The key that the tenant registers."""
+        jwk = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(self._key.public_key()))
+        return {**jwk, "kid": self.key_id, "alg": "EdDSA", "use": "sig"}
+
+    async def register_key(self, client: Client) -> None:
+        """Register the public key, unless it is registered. Raises ControlError."""
+        token = await client.token(self._tenant, ("Tenant.Admin",))
+        current = await client.api("GET", "/tenant", token)
+        if current.status != 200:
+            raise ControlError(f"Bulkhead does not show the tenant: {current.text}")
+        keys = [key for key in current.json["signing_keys"] if key["kid"] != self.key_id]
+        if len(keys) < len(current.json["signing_keys"]):
+            return
+        reply = await client.api(
+            "PUT",
+            "/tenant/signing_keys",
+            token,
+            {"keys": [*keys, self.public_jwk]},
+            {"If-Match": current.headers["ETag"]},
+        )
+        if reply.status != 200:
+            raise ControlError(f"Bulkhead refused the key: {reply.text}")
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """A compact JWS."""
+        return jwt.encode(claims, self._key, algorithm="EdDSA", headers={"kid": self.key_id})
+
+    def request(self, directory_id: str, audience: str, candidate_id: str, package: str, **more: Any) -> str:
+        """A signed order, good for an hour. `more` replaces claims."""
+        now = int(time.time())
+        claims = {
+            "iss": directory_id, "aud": audience, "jti": secrets.token_hex(16), "iat": now, "exp": now + 3600,
+            "candidate_id": candidate_id, "package": package,
+        }  # fmt: skip
+        return self.sign(claims | more)
+
+
+async def put_on_queue(connection_string: str, messages: list[str], queue: str = QUEUE) -> None:
+    """Send messages as another system would."""
+    async with (
+        ServiceBusClient.from_connection_string(connection_string) as client,
+        client.get_queue_sender(queue) as to,
+    ):
+        for message in messages:
+            await to.send_messages(ServiceBusMessage(message, content_type="application/jose"))
