@@ -62,6 +62,9 @@ class Secret:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a secret cannot be pickled or copied")
 
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a secret cannot be pickled or copied")
+
     def __copy__(self) -> Self:
         raise TypeError("a secret cannot be copied")
 
