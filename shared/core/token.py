@@ -77,12 +77,12 @@ def verify(token: str, key: SigningKey, audience: str, now: datetime) -> Verifie
         raise _refused("The token names no directory.")
     if claims.get("iss") != key.issuer.replace("{tenantid}", directory):
         raise _refused("The token's issuer is not its directory.")
-    # 5. It is in force.
+    # 5. It is in force. Said so that NaN, which JSON readers let pass, is refused too.
     moment = now.timestamp()
     expires, starts = claims.get("exp"), claims.get("nbf")
-    if not _is_number(expires) or moment >= expires + _SKEW_SECONDS:
+    if not (_is_number(expires) and moment < expires + _SKEW_SECONDS):
         raise _refused("The token has expired.")
-    if not _is_number(starts) or moment < starts - _SKEW_SECONDS:
+    if not (_is_number(starts) and moment >= starts - _SKEW_SECONDS):
         raise _refused("The token is not valid yet.")
     return VerifiedClaims(claims)
 
