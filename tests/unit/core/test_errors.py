@@ -1,0 +1,18 @@
+from shared.core.errors import BulkheadError, FieldError, Kind, not_found
+
+
+def test_an_error_carries_a_code_and_a_detail() -> None:
+    error = BulkheadError(
+        Kind.THROTTLED, "busy", "Try later.", retry_after=1.5, fields=(FieldError("/name", "Too long."),)
+    )
+    assert str(error) == "busy: Try later."
+    assert (error.kind, error.code, error.detail, error.retry_after) == (Kind.THROTTLED, "busy", "Try later.", 1.5)
+    assert [(field.pointer, field.detail) for field in error.fields] == [("/name", "Too long.")]
+
+
+def test_absent_and_foreign_objects_look_the_same() -> None:
+    one, other = not_found("report"), not_found("report")
+    assert one.kind is Kind.NOT_FOUND
+    assert (one.code, one.detail, one.fields, one.retry_after) == (
+        other.code, other.detail, other.fields, other.retry_after,
+    )  # fmt: skip
