@@ -10,6 +10,7 @@ import cproton
 from proton import Condition, Data, Delivery, Described, Disposition, Link, Message, Terminus, symbol
 
 ANSWER_TIMEOUT = 30.0  # seconds for an answer to an attach, a settlement or a request
+_DRAIN_TIMEOUT = 2.0  # seconds; what arrives later is delivered again once its lock has ended
 SESSION_FILTER = symbol("com.microsoft:session-filter")
 _LOCKED_UNTIL = symbol("com.microsoft:locked-until-utc")
 _TICKS_AT_EPOCH = 621_355_968_000_000_000  # .NET ticks (100 ns since year 1) at 1970-01-01
@@ -86,7 +87,7 @@ class Receiver:
         self._link.drain(0)
         self._client.flush()
         waited: list[asyncio.Future[Any]] = [self._drained, self.closed]
-        await asyncio.wait(waited, timeout=ANSWER_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waited, timeout=_DRAIN_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
 
     async def settle(self, received: Received, outcome: int) -> None:
         """Settle with Disposition.ACCEPTED, .RELEASED or .MODIFIED (abandon), and wait until the service has.

@@ -84,6 +84,7 @@ class Namespace:
 
     async def _stay(self, client: AmqpClient, queues: list[str], expiry: float, listen: Listen) -> None:
         listening = asyncio.ensure_future(listen(client))
+        listening.add_done_callback(lambda task: self._on_listened(client, task))
         try:
             while not client.closed.done():
                 # renewed well ahead; what remains of a short life is not spun away
@@ -93,6 +94,11 @@ class Namespace:
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
+
+    def _on_listened(self, client: AmqpClient, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()):  # nothing foreseen: begin anew
+            self._log.host_error(f"Service Bus {self._authority}: {error!r}")
+            client.close()
 
     async def _put_tokens(self, client: AmqpClient, queues: list[str]) -> float:
         """Put a token for each queue; gives when the first of them expires."""

@@ -88,6 +88,8 @@ class ConcurrentListener:
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):  # the message comes again once its lock has ended
+            self.processor.log.host_error(f"Function '{self.processor.function.name}': {error!r}")
         if not self._stopping.is_set() and self._receiver is not None:
             self._receiver.add_credit(1)
             self._begin()
@@ -150,12 +152,14 @@ class SequentialListener:
         self._inboxes.add(inbox)
         receiver.closed.add_done_callback(lambda _: inbox.put_nowait(None))
         try:
-            while not self._stopping.is_set() and time.monotonic() < end:
+            while not self._stopping.is_set():
                 receiver.add_credit(limit + options.prefetch_count - receiver.credit - inbox.qsize())
                 batch = await _next(inbox, limit, idle)
                 if not batch:
                     break
                 await self.processor.process(client, receiver, batch)
+                if time.monotonic() >= end:
+                    break
             await receiver.drain()
             rest = [received for received in _emptied(inbox) if received is not None]
             await self.processor.settle(receiver, rest, Disposition.RELEASED)

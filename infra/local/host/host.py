@@ -88,6 +88,8 @@ class Host:
         for task in self._tasks:
             task.cancel()
         await self.invoker.drain(limit)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
         await self._bus.stop()
         await self._http.stop()
         self._worker.stop()

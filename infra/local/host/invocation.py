@@ -13,6 +13,7 @@ from infra.local.host.logs import HostLog
 from infra.local.host.worker import Function, Outcome, Worker, invocation_id_cv
 
 API_REASON = "This function was programmatically called via the host APIs."
+_CANCEL_LIMIT = 5.0  # seconds for what is cancelled to end, messages to be abandoned
 
 
 @dataclass(slots=True, frozen=True)
@@ -99,12 +100,13 @@ class Invoker:
 
     async def drain(self, limit: float) -> None:
         """Wait at most `limit` seconds for what runs, then cancel the rest."""
-        if tasks := {running.task for running in self._running.values()}:
-            _, pending = await asyncio.wait(tasks, timeout=limit)
-            for task in pending:
-                task.cancel()
-            if pending:
-                await asyncio.wait(pending, timeout=1)
+        end = time.monotonic() + limit
+        while (tasks := {running.task for running in self._running.values()}) and (left := end - time.monotonic()) > 0:
+            await asyncio.wait(tasks, timeout=left)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CANCEL_LIMIT)
 
     @property
     def running(self) -> int:

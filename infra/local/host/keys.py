@@ -4,6 +4,7 @@ The file has the form of Azure's `host.json` in `azure-webjobs-secrets`, functio
 at the first start and are written nowhere else. Source: "Work with access keys in Azure Functions".
 """
 
+import fcntl
 import hmac
 import json
 import os
@@ -18,13 +19,11 @@ class Keys:
     """The keys of one application."""
 
     def __init__(self, path: Path, functions: list[str]) -> None:
-        """Read `path`, adding what is missing. Processes that share the file agree on its first version."""
-        content = _read_or_make(path)
-        missing = [name for name in functions if name not in content["functions"]]
-        if missing:
-            for name in missing:
-                content["functions"][name] = [_key("default")]
-            _replace(path, content)
+        """Read `path`, adding what is missing. Several processes may share the file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            content = _completed(path, functions)
         self.master = str(content["masterKey"]["value"])
         self._host = [str(key["value"]) for key in content["functionKeys"]]
         self._functions = {
@@ -47,27 +46,16 @@ def _key(name: str) -> dict[str, str]:
     return {"name": name, "value": secrets.token_urlsafe(40)}
 
 
-def _read_or_make(path: Path) -> dict[str, Any]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    _write(draft, {"masterKey": _key("_master"), "functionKeys": [_key("default")], "functions": {}})
-    try:
-        os.link(draft, path)  # only one of several processes makes the file, and nobody sees half of it
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-    content: dict[str, Any] = json.loads(path.read_bytes())
+def _completed(path: Path, functions: list[str]) -> Any:
+    content: dict[str, Any] = {"masterKey": _key("_master"), "functionKeys": [_key("default")], "functions": {}}
+    if path.exists():
+        content = json.loads(path.read_bytes())
+    missing = [name for name in functions if name not in content["functions"]]
+    if missing or not path.exists():
+        content["functions"].update({name: [_key("default")] for name in missing})
+        draft = path.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(content, file, indent=2)
+        draft.replace(path)
     return content
-
-
-def _replace(path: Path, content: object) -> None:
-    draft = path.with_suffix(f".{os.getpid()}")
-    _write(draft, content)
-    draft.replace(path)
-
-
-def _write(path: Path, content: object) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        json.dump(content, file, indent=2)

@@ -3,6 +3,7 @@
 Holds no query strings, headers or bodies: the host never logs them, and an application's own records are its affair.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -53,8 +54,9 @@ def write_line(text: str) -> None:
     """Write one record to stdout, unbuffered and unfiltered."""
     moment = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6]
     data = memoryview(f"[{moment}Z] {text.replace('\n', '\n    ')}\n".encode("utf-8", "backslashreplace"))
-    while data:  # a pipe may take less than all of it
-        data = data[os.write(1, data) :]
+    with contextlib.suppress(OSError):  # nobody reads any more; the work goes on
+        while data:  # a pipe may take less than all of it
+            data = data[os.write(1, data) :]
 
 
 def capture_python_logging(log: HostLog, category: Callable[[], str | None]) -> None:

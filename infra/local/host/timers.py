@@ -65,9 +65,13 @@ class Timer:
         self._log = log
         self._now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self._status: _Status | None = None
+        self._current: asyncio.Task[None] | None = None  # the scheduled run under way
 
     async def run(self) -> None:
-        """Keep the schedule until cancelled; while another process holds the lock, stand by."""
+        """Keep the schedule until cancelled; while another process holds the lock, stand by.
+
+        A run that has begun ends before this does, and before another process may take over.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / f"{self.function.name}.lock").open("w") as lock:
             while True:
@@ -76,7 +80,11 @@ class Timer:
                     break
                 except BlockingIOError:
                     await asyncio.sleep(_LOCK_POLL)
-            await self._keep_schedule()
+            try:
+                await self._keep_schedule()
+            finally:
+                if self._current is not None:
+                    await asyncio.wait([self._current])
 
     async def fire(self) -> None:
         """Run the function now, by hand."""
@@ -108,13 +116,16 @@ class Timer:
             await self._fire_scheduled()
 
     async def _fire_scheduled(self, *, past_due: bool = False, on_startup: bool = False, details: str = "") -> None:
+        self._current = asyncio.create_task(self._run_scheduled(past_due, on_startup, details))
+        await asyncio.shield(self._current)
+
+    async def _run_scheduled(self, past_due: bool, on_startup: bool, details: str) -> None:  # noqa: FBT001 - see above
         assert self._status is not None  # noqa: S101 - _keep_schedule sets it first
         now = self._now()
-        reason = f"Timer fired at {now.isoformat()}"
-        # the task of its own lets a run that has begun end when the schedule is cancelled
-        await asyncio.shield(self._invoke(reason, past_due=past_due, details=details))
+        await self._invoke(f"Timer fired at {now.isoformat()}", past_due=past_due, details=details)
+        # a clock a little behind must not make the same occurrence the next one
         last = now if past_due or on_startup else max(now, self._status.due)
-        self._status = _Status(last, self._schedule.after(max(last, self._now()) if past_due else last))
+        self._status = _Status(last, self._schedule.after(last))
         self._write()
 
     async def _invoke(self, reason: str, *, past_due: bool, details: str) -> None:

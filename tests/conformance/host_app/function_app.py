@@ -5,6 +5,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 import typing
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,12 @@ async def sleeps(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("woke")
 
 
+@more.route(route="blocks")
+def blocks(req: func.HttpRequest) -> str:
+    time.sleep(60)
+    return "woke"
+
+
 @more.route(route="quiet")
 async def quiet(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("shh")
@@ -146,6 +153,13 @@ async def crowd(message: func.ServiceBusMessage) -> None:
 async def long(message: func.ServiceBusMessage) -> None:
     await asyncio.sleep(1.2)
     record("long", delivery_count=message.delivery_count)
+
+
+@app.service_bus_queue_trigger(arg_name="message", queue_name="slow", connection="Bus")
+async def slow(message: func.ServiceBusMessage) -> None:
+    record("slow starts", pid=os.getpid(), delivery_count=message.delivery_count)
+    await asyncio.sleep(float(message.get_body()))
+    record("slow ends", pid=os.getpid())
 
 
 @app.service_bus_queue_trigger(arg_name="messages", queue_name="many", connection="Bus", cardinality="many")
