@@ -12,6 +12,8 @@ from shared.tenants.models import KeySet, TenantPatch, TenantStatus
 from shared.tenants.registry import Registry, Stored
 from shared.tenants.signed_requests import public_key
 
+_ATTEMPTS = 8  # of changing an entry that others change at the same time
+
 
 class TenantSettings:
     """Changes entries of the registry. All methods raise BulkheadError."""
@@ -21,10 +23,7 @@ class TenantSettings:
 
     async def set_status(self, tenant_id: TenantId, status: TenantStatus, now: datetime) -> Stored:
         """Lock or unlock a tenant. The same status again changes nothing."""
-        stored = await self._registry.read(tenant_id)
-        if stored.tenant.status == status:
-            return stored
-        return await self._replace(stored, now, status=status)
+        return await self._change(tenant_id, now, status=status)
 
     async def patch(self, tenant_id: TenantId, patch: TenantPatch, etag: str, now: datetime) -> Stored:
         """Change the tenant's own settings in the state that `etag` names."""
@@ -48,8 +47,23 @@ class TenantSettings:
             raise BulkheadError(
                 Kind.UNPROCESSABLE, "validation_failed", "The request is not valid.", fields=tuple(faults)
             )
+        if etag is None:
+            return await self._change(tenant_id, now, signing_keys=keys.keys)
         stored = await self._registry.read(tenant_id)
-        return await self._replace(Stored(stored.tenant, etag or stored.etag), now, signing_keys=keys.keys)
+        return await self._replace(Stored(stored.tenant, etag), now, signing_keys=keys.keys)
+
+    async def _change(self, tenant_id: TenantId, now: datetime, **changes: object) -> Stored:
+        """Change whatever state there is, again when another change came first: a brake must not fail for that."""
+        for _ in range(_ATTEMPTS):
+            stored = await self._registry.read(tenant_id)
+            if all(getattr(stored.tenant, name) == value for name, value in changes.items()):
+                return stored
+            try:
+                return await self._replace(stored, now, **changes)
+            except BulkheadError as error:
+                if error.kind is not Kind.PRECONDITION_FAILED:
+                    raise
+        raise BulkheadError(Kind.UNAVAILABLE, "busy", "The tenant is being changed by others.", retry_after=1)
 
     async def _replace(self, stored: Stored, now: datetime, **changes: object) -> Stored:
         changed = msgspec.structs.replace(stored.tenant, updated_at=rfc3339(now), **changes)
