@@ -80,15 +80,18 @@ def verify(message: str, tenants: tuple[Tenant, ...], audience: str, now: dateti
     signers = [(tenant, key) for tenant in tenants for key in tenant.signing_keys if key.kid == kid]
     if not signers:
         raise RejectedRequestError("unknown_key")
-    # 2. The signature, by the registered key's algorithm.
+    # 2. The signature, by the registered key's algorithm. Several tenants may have registered the same key.
+    raw: dict[str, Any] = {}
+    owners: list[Tenant] = []
     for tenant, key in signers:
         try:
             raw = jwt.decode(message, public_key(key), algorithms=[key.alg], options=_SIGNATURE_ONLY)
         except (jwt.InvalidTokenError, ValueError):
             continue
-        owners = [owner for owner, other in signers if other == key]
-        return _checked(raw, tenant, owners, key.kid, audience, now)
-    raise RejectedRequestError("bad_signature")
+        owners.append(tenant)
+    if not owners:
+        raise RejectedRequestError("bad_signature")
+    return _checked(raw, owners, signers[0][1].kid, audience, now)
 
 
 _SIGNATURE_ONLY: Any = {
@@ -99,14 +102,12 @@ _SIGNATURE_ONLY: Any = {
 }  # fmt: skip
 
 
-def _checked(
-    raw: dict[str, Any], tenant: Tenant, owners: list[Tenant], kid: str, audience: str, now: datetime
-) -> SignedRequest:
+def _checked(raw: dict[str, Any], owners: list[Tenant], kid: str, audience: str, now: datetime) -> SignedRequest:
     try:
         claims = msgspec.convert(raw, _Claims)
     except msgspec.ValidationError as error:
         raise RejectedRequestError("malformed") from error
-    if not 1 <= len(claims.jti) <= 255 or claims.iss.lower() != tenant.directory_id:
+    if not 1 <= len(claims.jti) <= 255 or claims.iss.lower() != owners[0].directory_id:
         raise RejectedRequestError("malformed")
     # 3. It is for us.
     if claims.aud != audience:
