@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from shared.core.text import whole
 from shared.screening.engines import Finding, Gender, mask_ssn
 
 CandidateId = NewType("CandidateId", str)
@@ -18,11 +19,11 @@ ReportId = NewType("ReportId", str)
 ScreeningId = NewType("ScreeningId", str)
 
 type Name = Annotated[str, Meta(min_length=1, max_length=100)]
-type Slug = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$")]
-type Ssn = Annotated[str, Meta(pattern=r"^[0-9]{3}-?[0-9]{2}-?[0-9]{4}$")]
-type Email = Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$", max_length=254)]
-type Phone = Annotated[str, Meta(pattern=r"^[+0-9][0-9 ().-]{4,30}$")]
-type Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2")]
+type Slug = Annotated[str, Meta(pattern=whole(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"))]
+type Ssn = Annotated[str, Meta(pattern=whole(r"[0-9]{3}-?[0-9]{2}-?[0-9]{4}"))]
+type Email = Annotated[str, Meta(pattern=whole(r"[^@\s]+@[^@\s]+\.[^@\s]+"), max_length=254)]
+type Phone = Annotated[str, Meta(pattern=whole(r"[+0-9][0-9 ().-]{4,30}"))]
+type Country = Annotated[str, Meta(pattern=whole(r"[A-Z]{2}"), description="ISO 3166-1 alpha-2")]
 
 # --- candidates ---------------------------------------------------------------------------------------------------
 
@@ -121,7 +122,7 @@ class SignedText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Which text the candidate was shown or signed: its version and the SHA-256 of it."""
 
     version: Annotated[str, Meta(min_length=1, max_length=100)]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=whole(r"[0-9a-f]{64}"))]
 
 
 class AuthorizationData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -138,7 +139,9 @@ class AuthorizationData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     signed_at: Annotated[
         str,
         Meta(
-            pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$",
+            pattern=whole(
+                r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})"
+            ),
             description="RFC 3339",
         ),
     ]

@@ -9,8 +9,12 @@ from shared.access.models import Account, CredentialKind, Daemon, Target
 from shared.core.caller import ClientId
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import DirectoryId, TenantId
+from shared.core.text import whole
 
 type TenantStatus = Literal["active", "locked"]
+_GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_NAME = r"[0-9A-Za-z_().-]*[0-9A-Za-z_()-]"  # of a resource: no dot at its end, so neither `.` nor `..`
+
 type Text = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -62,12 +66,16 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     name: Text
     application_id: Annotated[
         str,
-        Meta(pattern=r"^/?subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Solutions/applications/[^/]+$"),
+        Meta(
+            pattern=whole(
+                rf"/?subscriptions/{_GUID}/resourceGroups/{_NAME}/providers/Microsoft\.Solutions/applications/{_NAME}"
+            )
+        ),
     ]
-    daemon_client_id: Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
+    daemon_client_id: Annotated[str, Meta(pattern=whole(_GUID))]
     credential: CredentialKind
-    credential_name: Annotated[str, Meta(pattern=r"^[0-9A-Za-z-]{1,127}$")] | None = None  # none when federated
-    vault: Annotated[str, Meta(pattern=r"^https://[0-9A-Za-z-]{3,24}\.vault\.azure\.net/?$")] | None = None
+    credential_name: Annotated[str, Meta(pattern=whole(r"[0-9A-Za-z-]{1,127}"))] | None = None  # none when federated
+    vault: Annotated[str, Meta(pattern=whole(r"https://[0-9A-Za-z-]{3,24}\.vault\.azure\.net/?"))] | None = None
 
 
 class TenantPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +83,7 @@ class TenantPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     allowed_client_ids: (
         Annotated[
-            tuple[Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")], ...],
+            tuple[Annotated[str, Meta(pattern=whole(_GUID))], ...],
             Meta(max_length=50),
         ]
         | msgspec.UnsetType

@@ -1,0 +1,9 @@
+"""Forms of texts that come from outside."""
+
+
+def whole(pattern: str) -> str:
+    r"""A regular expression that `pattern` must match from end to end, for Python and for readers of JSON Schema.
+
+    Python's `$` alone also matches before a last line feed, so `^a$` would let "a\n" pass.
+    """
+    return rf"^(?:{pattern})$(?!\n)"
