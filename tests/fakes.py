@@ -69,7 +69,8 @@ class InMemoryDocuments:
 
     `partitions` gives each container's partition field, `unique` fields whose value is unique in a partition.
     `calls` lists what was asked, as (operation, container, id). An error appended to `failures` is raised by the next
-    call, before it has an effect; one in `failures_after` by the next write, after it took effect.
+    call, before it has an effect; one in `failures_after` by the next write, after it took effect. While `steals` is
+    above 0, somebody else changes each document just before it is replaced.
     """
 
     def __init__(self, partitions: Mapping[str, str], unique: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -80,6 +81,7 @@ class InMemoryDocuments:
         self.calls: list[tuple[str, str, str]] = []
         self.failures: list[Exception] = []
         self.failures_after: list[Exception] = []
+        self.steals = 0
 
     async def read(self, container: str, partition: str, document_id: str) -> Document | None:
         await self._enter("read", container, document_id)
@@ -94,7 +96,8 @@ class InMemoryDocuments:
     async def replace(self, container: str, body: Json, etag: str) -> Document:
         await self._enter("replace", container, body["id"])
         current = self._stored.get(self._key(container, body))
-        if current is None or etag not in ("*", current.etag):
+        self.steals -= 1
+        if current is None or self.steals >= 0 or etag not in ("*", current.etag):
             raise DocumentChangedError
         return self._keep(container, body)
 
@@ -136,6 +139,12 @@ class InMemoryDocuments:
     def put(self, container: str, body: Json) -> None:
         """Store `body` whatever is there."""
         self._keep(container, body)
+
+    def damage(self, container: str, document_id: str, changes: Json) -> None:
+        """Change fields of a stored document where it lies, whatever they mean."""
+        for (name, _, stored_id), document in self._stored.items():
+            if (name, stored_id) == (container, document_id):
+                document.body.update(changes)
 
     async def _enter(self, operation: str, container: str, document_id: str) -> None:
         self.calls.append((operation, container, document_id))
