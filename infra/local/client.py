@@ -20,7 +20,7 @@ class Reply:
     """An answer of Bulkhead's API."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # names in any case
     text: str
 
     @property
@@ -70,7 +70,7 @@ class Client:
         async with self._session.request(
             method, f"{self.endpoints.functions}/api{path}", json=body, headers=sent
         ) as answer:
-            reply = Reply(answer.status, dict(answer.headers), await answer.text())
+            reply = Reply(answer.status, answer.headers.copy(), await answer.text())
         self.answers.append("\n".join([reply.text, *(f"{name}: {value}" for name, value in reply.headers.items())]))
         return reply
 

@@ -72,14 +72,10 @@ async def request(options: Namespace) -> int:
 
     async with _client(options) as client:
         tenant = await client.deployment(options.tenant)
-        system = HrSystem(options.state, options.tenant)
+        audience = client.endpoints.env["BULKHEAD_API_AUDIENCE"]
+        system = HrSystem(options.state, options.tenant, tenant["directory_id"], audience)
         await system.register_key(client)
-        message = system.request(
-            tenant["directory_id"],
-            client.endpoints.env["BULKHEAD_API_AUDIENCE"],
-            options.candidate,
-            options.package,
-        )
+        message = system.order(options.candidate, options.package)
         await put_on_queue(client.endpoints.service_bus_connection_string, [message])
     _show(options, {"queue": QUEUE, "message": message}, f"On the queue {QUEUE}, signed by {system.key_id}.")
     return 0

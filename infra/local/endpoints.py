@@ -67,6 +67,11 @@ def load(state: Path) -> Endpoints:
         return Endpoints(**json.loads(text))
 
 
+def was_made_by_a_stack(state: Path) -> bool:
+    """Whether the directory is the state of a stack that runs or has run."""
+    return (state / _LOCK).exists()
+
+
 @contextmanager
 def lock(state: Path) -> Iterator[None]:
     """Own the state directory, which is made if need be. The lock ends with the process. Raises RunningError."""

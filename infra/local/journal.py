@@ -11,13 +11,13 @@ _STEPS = {
     ("entra", "issue_token"): "2",
     ("resource_manager", "list_keys"): "3+4",
 }
-_COSMOS_KEYS = "key:"
+_BY_TOKEN = ("identity:", "app:")  # at Cosmos DB: the registry account, which knows no keys
 
 
 def step(entry: Entry) -> str:
     """Which of the five steps of docs/architecture.md an entry is; empty for none."""
     found = _STEPS.get((entry["service"], entry["operation"]), "")
-    if not found and entry["service"] == "cosmos" and entry["principal"].startswith(_COSMOS_KEYS):
+    if entry["service"] == "cosmos" and not entry["principal"].startswith(_BY_TOKEN):
         return "5"
     return found
 

@@ -1,11 +1,15 @@
 """Looks for secrets, and for personal data, where neither may be: logs, messages, stored items, answers."""
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-_SHORTEST = 8  # characters; a shorter value would be found everywhere by chance
+_SHORTEST = 8  # characters of a secret; a shorter value would be found everywhere by chance
+_SHORTEST_PERSONAL = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Scanned:
 
 def scan(texts: Iterable[tuple[str, str]], forbidden: Iterable[tuple[str, str]]) -> Scanned:
     """Look for every (kind, value) of `forbidden` in every (place, text)."""
-    needles = [(kind, piece) for kind, value in forbidden for piece in _pieces(value)]
+    needles = set(forbidden)
     leaks: list[Leak] = []
     count = size = 0
     for place, text in texts:
@@ -43,15 +47,33 @@ def logs(state: Path) -> Iterator[tuple[str, str]]:
         yield f"log {path.name}", path.read_text(errors="replace")
 
 
+def secrets(issued: Iterable[Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+    """What to look for, from what `GET /secrets` gives."""
+    for secret in issued:
+        for piece in _pieces(secret["value"]):
+            yield from ((secret["kind"], spelling) for spelling in _spellings(piece))
+
+
+def personal_data(candidate: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What to look for of a candidate as `POST /candidates` takes one."""
+    ssn = candidate.get("ssn", "")
+    values = {
+        "name": [candidate["first_name"], candidate["last_name"], *candidate.get("other_names", ())],
+        "ssn": [ssn, ssn.replace("-", "")],
+        "email": [candidate.get("email", "")],
+        "phone": [candidate.get("phone", "")],
+        "address": [(candidate.get("address") or {}).get("street", "")],
+    }
+    for kind, found in values.items():
+        for value in found:
+            if len(value) >= _SHORTEST_PERSONAL:
+                yield from ((kind, spelling) for spelling in _spellings(value))
+
+
 def stored_items(state: Path, *, account: str | None = None) -> Iterator[tuple[str, str]]:
     """Every item in the stand-in's Cosmos DB accounts, or in one account."""
     prefix = "cosmos/items/" + (f"{account}/" if account else "")
     yield from _objects(state, prefix, "item")
-
-
-def waiting_messages(state: Path) -> Iterator[tuple[str, str]]:
-    """Every message that the stand-in's Service Bus holds now."""
-    yield from _objects(state, "service_bus/messages", "message")
 
 
 def _objects(state: Path, prefix: str, noun: str) -> Iterator[tuple[str, str]]:
@@ -71,3 +93,8 @@ def _pieces(value: str) -> list[str]:
     if value.startswith("-----BEGIN"):
         return [line for line in value.splitlines() if len(line) >= 40 and not line.startswith("-----")]
     return [value] if len(value) >= _SHORTEST else []
+
+
+def _spellings(value: str) -> set[str]:
+    """As it is, as in a URL, as in JSON of ASCII letters only."""
+    return {value, quote(value, safe=""), json.dumps(value)[1:-1]}

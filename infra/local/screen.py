@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal, TextIO
 
@@ -45,8 +46,17 @@ class Screen:
 
 def table(rows: Sequence[tuple[str, ...]], *, indent: int = 2) -> list[str]:
     """Rows as lines with aligned columns; the last column is not padded."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return [
-        " " * indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        " " * indent
+        + "  ".join(cell + " " * (most - _width(cell)) for cell, most in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes: East Asian letters two, combining marks none (Unicode Standard Annex 11)."""
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )

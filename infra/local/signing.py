@@ -20,8 +20,11 @@ QUEUE = "check-requests"
 class HrSystem:
     """One tenant's HR system with its Ed25519 key, kept in the state directory."""
 
-    def __init__(self, state: Path, tenant: str) -> None:
+    def __init__(self, state: Path, tenant: str, directory_id: str, audience: str) -> None:
+        """`directory_id` is the tenant's, `audience` that of Bulkhead's API."""
         self._tenant = tenant
+        self._directory_id = directory_id
+        self._audience = audience
         path = state / "hr_systems" / f"{tenant}.pem"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +43,7 @@ class HrSystem:
         return {**jwk, "kid": self.key_id, "alg": "EdDSA", "use": "sig"}
 
     async def register_key(self, client: Client) -> None:
-        """Register the public key, unless it is registered. Raises ControlError."""
+        """Register the public key beside those that the tenant has. Raises ControlError."""
         token = await client.token(self._tenant, ("Tenant.Admin",))
         current = await client.api("GET", "/tenant", token)
         if current.status != 200:
@@ -48,28 +51,19 @@ class HrSystem:
         keys = [key for key in current.json["signing_keys"] if key["kid"] != self.key_id]
         if len(keys) < len(current.json["signing_keys"]):
             return
-        reply = await client.api(
-            "PUT",
-            "/tenant/signing_keys",
-            token,
-            {"keys": [*keys, self.public_jwk]},
-            {"If-Match": current.headers["ETag"]},
-        )
+        body = {"keys": [*keys, self.public_jwk]}
+        reply = await client.api("PUT", "/tenant/signing_keys", token, body, {"If-Match": current.headers["ETag"]})
         if reply.status != 200:
             raise ControlError(f"Bulkhead refused the key: {reply.text}")
 
-    def sign(self, claims: dict[str, Any]) -> str:
-        """A compact JWS."""
-        return jwt.encode(claims, self._key, algorithm="EdDSA", headers={"kid": self.key_id})
-
-    def request(self, directory_id: str, audience: str, candidate_id: str, package: str, **more: Any) -> str:
-        """A signed order, good for an hour. `more` replaces claims."""
+    def order(self, candidate_id: str, package: str, key_id: str | None = None, **claims: Any) -> str:
+        """A signed order (a compact JWS), good for an hour. `claims` and `key_id` replace what is true."""
         now = int(time.time())
-        claims = {
-            "iss": directory_id, "aud": audience, "jti": secrets.token_hex(16), "iat": now, "exp": now + 3600,
-            "candidate_id": candidate_id, "package": package,
+        content = {
+            "iss": self._directory_id, "aud": self._audience, "jti": secrets.token_hex(16),
+            "iat": now, "exp": now + 3600, "candidate_id": candidate_id, "package": package,
         }  # fmt: skip
-        return self.sign(claims | more)
+        return jwt.encode(content | claims, self._key, algorithm="EdDSA", headers={"kid": key_id or self.key_id})
 
 
 async def put_on_queue(connection_string: str, messages: list[str], queue: str = QUEUE) -> None:

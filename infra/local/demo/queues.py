@@ -1,0 +1,63 @@
+"""The companies' HR systems and the queues that they share with Bulkhead."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from azure.servicebus.aio import ServiceBusClient
+
+from infra.local.client import Client
+from infra.local.company import Company
+from infra.local.signing import QUEUE, HrSystem, put_on_queue
+
+REJECTED = "check-requests-rejected"
+_POLL = 0.1  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """One stack's queues, as those outside of Bulkhead see them."""
+
+    client: Client
+    state: Path
+
+    def system(self, company: Company) -> HrSystem:
+        """The HR system of a company."""
+        endpoints = self.client.endpoints
+        return HrSystem(
+            self.state, company.name, company.deployed["directory_id"], endpoints.env["BULKHEAD_API_AUDIENCE"]
+        )
+
+    async def send(self, messages: list[str]) -> None:
+        """Put signed orders on the queue, and wait until Bulkhead has dealt with as many."""
+        _, since = await self.client.journal()
+        await put_on_queue(self.client.endpoints.service_bus_connection_string, messages)
+        await self.done(QUEUE, len(messages), since)
+
+    async def done(self, queue: str, count: int, since: int) -> None:
+        """Wait until `count` messages of a queue have been completed since entry `since` of the journal."""
+        wanted = ("service_bus", "complete", queue)
+        while True:
+            entries, _ = await self.client.journal(since)
+            if sum((entry["service"], entry["operation"], entry["target"]) == wanted for entry in entries) >= count:
+                return
+            await asyncio.sleep(_POLL)
+
+    async def rejected(self, count: int) -> dict[str, str]:
+        """The rejected messages, at least `count`: body and reason."""
+        string = self.client.endpoints.service_bus_connection_string
+        async with (
+            ServiceBusClient.from_connection_string(string) as client,
+            client.get_queue_receiver(REJECTED) as receiver,
+        ):
+            found: dict[str, str] = {}
+            while len(found) < count:
+                for message in await receiver.peek_messages(max_message_count=100):
+                    properties = message.application_properties or {}
+                    found[str(message)] = _text(properties.get(b"reason") or properties.get("reason"))
+                await asyncio.sleep(_POLL)
+        return found
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,63 @@
+"""The demonstration from its beginning to its end. Exit code 0 only if every claim held."""
+
+import asyncio
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from infra.local import endpoints
+from infra.local.client import Client, ControlError
+from infra.local.demo.checks import Checks
+from infra.local.demo.queues import Queues
+from infra.local.demo.story import Story
+from infra.local.screen import Screen
+from infra.local.stack import Stack
+
+_LIMIT = 110.0  # seconds for everything
+
+
+async def run(state: Path, *, as_json: bool) -> int:
+    """Run over a fresh `state`. Raises RunningError, StartError, ControlError, ValueError."""
+    screen = Screen(sys.stderr if as_json else None)
+    checks = Checks(screen)
+    began = time.monotonic()
+    _wipe(state)
+    screen.line("Bulkhead: background checks for two companies, each with its data in an account of its own.", "bold")
+    screen.line("Azure is played by an embedded stand-in that answers as slowly as Azure and refuses as Azure does.")
+    stack = Stack(state, latency="azure")
+    try:
+        async with asyncio.timeout(_LIMIT):
+            async with Client(await stack.start()) as client:
+                screen.line(f"Started in {time.monotonic() - began:.1f} s: {client.endpoints.functions}", "dim")
+                await Story(client, screen, checks, state, Queues(client, state)).tell()
+    except TimeoutError:
+        checks.expect(False, f"everything is done within {_LIMIT:.0f} s")  # noqa: FBT003 - reads as assert does
+    finally:
+        await stack.stop()
+    return _sum_up(checks, screen, state, time.monotonic() - began, as_json=as_json)
+
+
+def _sum_up(checks: Checks, screen: Screen, state: Path, seconds: float, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"ok": not checks.failed, "seconds": round(seconds, 1), "checks": checks.as_json()}))
+    screen.line()
+    if not checks.failed:
+        screen.line(f"All {len(checks.all)} claims held, in {seconds:.0f} s.", "bold", "green")
+        return 0
+    screen.line(f"{len(checks.failed)} of {len(checks.all)} claims did not hold:", "bold", "red")
+    for check in checks.failed:
+        screen.line(f"  {check.claim}" + (f": {check.seen}" if check.seen else ""))
+    screen.line(f"The logs are in {state / 'logs'}.")
+    return 1
+
+
+def _wipe(state: Path) -> None:
+    """Begin afresh. Raises RunningError; ControlError for a directory that no stack has made."""
+    if state.exists() and any(state.iterdir()) and not endpoints.was_made_by_a_stack(state):
+        raise ControlError(
+            f"'{state}' holds something else than a stack's state, and is not deleted for a demonstration."
+        )
+    with endpoints.lock(state):
+        shutil.rmtree(state)

@@ -1,0 +1,285 @@
+"""What happens in the demonstration, part by part."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.local import journal, leaks
+from infra.local.client import Client
+from infra.local.company import Company
+from infra.local.demo.attempts import Attempts
+from infra.local.demo.checks import Checks
+from infra.local.demo.intruder import Intruder
+from infra.local.demo.queues import Queues
+from infra.local.screen import Screen, table
+
+_SAMPLES = Path(__file__).parents[1] / "samples" / "candidates.json"
+_A, _B = "contoso", "fabrikam"
+_POLL = 0.25  # seconds
+_HELD_MS = 800  # long enough for a key to be regenerated meanwhile
+_FINISHED = ("complete", "canceled", "paused")
+
+type Sample = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Story:
+    """Plays everybody: the customers, the publisher's administrator, a reviewer, an intruder."""
+
+    client: Client
+    screen: Screen
+    checks: Checks
+    state: Path
+    queues: Queues
+    a: Company = field(init=False)
+    b: Company = field(init=False)
+    samples: dict[str, Sample] = field(default_factory=dict)  # by candidate id
+
+    async def tell(self) -> None:
+        """Everything, in order."""
+        await self._companies()
+        await self._candidates()
+        first = await self._one_report()
+        async with Intruder(self.client.endpoints) as intruder:
+            daemon = await intruder.daemon(self.a)
+            old_key = (await intruder.list_keys(daemon, self.a))["primary"]
+            await daemon.close()
+            sent = await self._all_reports()
+            await self._review()
+            await self._results()
+            await self._five_steps(first)
+            self.screen.heading(f"What {_A} can do to {_B}")
+            attempts = Attempts(self.client, self.checks, intruder, self.queues, self.a, self.b, old_key)
+            await attempts.users()
+            await attempts.identities()
+            await attempts.messages(sent, self._of(self.b)[0])
+        await self._leaks()
+
+    async def _companies(self) -> None:
+        self.screen.heading("Two companies deploy the managed application, and are registered")
+        self.a = await Company.found(self.client, _A, "secret", "Contoso Staffing")
+        self.b = await Company.found(self.client, _B, "certificate", "Fabrikam Logistics")
+        rows = [
+            (one.name, f"account {one.account}", f"daemon signs in with a {one.registered['credential']}", one.id)
+            for one in (self.a, self.b)
+        ]
+        self._print(rows)
+        for company in (self.a, self.b):
+            await self.queues.system(company).register_key(self.client)
+
+    async def _candidates(self) -> None:
+        samples: list[Sample] = json.loads(_SAMPLES.read_text())
+        self.screen.heading(f"{len(samples)} candidates sign their authorizations")
+
+        async def add(sample: Sample) -> None:
+            company = self.a if sample["tenant"] == _A else self.b
+            candidate_id = await company.add_candidate(sample["candidate"])
+            self.samples[candidate_id] = sample
+            self.screen.passing(f"  {len(self.samples)} of {len(samples)}")
+
+        await asyncio.gather(*map(add, samples))
+        self.screen.erase()
+        for company in (self.a, self.b):
+            self.screen.line(f"  {company.name}: {', '.join(_name(self.samples[one]) for one in self._of(company))}")
+
+    def _of(self, company: Company) -> list[str]:
+        """Ids of the company's candidates, in the order of the file."""
+        return sorted(
+            (one for one, sample in self.samples.items() if sample["tenant"] == company.name),
+            key=lambda one: str(self.samples[one]["candidate"]["custom_id"]),
+        )
+
+    async def _one_report(self) -> dict[str, Any]:
+        """The first check runs while nothing else does: its invocations are looked at below."""
+        _, since = await self.client.journal()
+        report = await self.a.order(self._of(self.a)[0])
+        await self.queues.done("screenings", len(report["screenings"]), since)
+        return report
+
+    async def _all_reports(self) -> str:
+        """Everybody else, over HTTP and over the queue, and a new key in the middle. Gives a signed order of `b`."""
+        over_http, over_queue = self._of(self.a)[1:], self._of(self.b)
+        self.screen.heading("Checks are ordered: over HTTP by contoso, over the queue of signed orders by fabrikam")
+        system = self.queues.system(self.b)
+        orders = [system.order(candidate_id, "essential") for candidate_id in over_queue]
+        _, since = await self.client.journal()
+        # Two jobs are held on their way to the account, until the key with which they were signed is no more.
+        held = {
+            "service": "cosmos", "operation": "replace_item", "target": f"{self.a.account}/dbs/bulkhead/colls/reports",
+            "delay_ms": _HELD_MS, "times": 2,
+        }  # fmt: skip
+        await self.client.control("PUT", "/faults", {"rules": [held]})
+        regenerating = asyncio.create_task(self._regenerate(since))
+        await asyncio.gather(
+            self.queues.send(orders),
+            *(self.a.order(candidate_id, key=f"demo-{candidate_id}") for candidate_id in over_http),
+        )
+        await self._wait(len(self.samples))
+        await regenerating
+        await self.client.control("DELETE", "/faults")
+        entries, _ = await self.client.journal(since)
+        refused = [
+            entry["correlation_id"]
+            for entry in entries
+            if journal.step(entry) == "5" and entry["status"] == 401 and self.a.account in entry["target"]
+        ]
+        self.checks.expect(
+            bool(refused),
+            "jobs that held the old key were refused, fetched the new one and finished",
+            f"{len(refused)} refused" if refused else "none was refused",
+        )
+        return orders[0]
+
+    async def _regenerate(self, since: int) -> None:
+        """Once jobs of `a` hold its keys, its administrator regenerates them."""
+        while True:
+            entries, _ = await self.client.journal(since)
+            if any(_is_job_of(entry, self.a) for entry in entries):
+                break
+            await asyncio.sleep(_POLL / 5)
+        await self.a.regenerate("primary", "primaryReadonly")
+        self.screen.erase()
+        self.screen.line(f"  in the middle, {_A}'s administrator regenerates its primary and primary read-only key")
+
+    async def _wait(self, count: int) -> None:
+        began, shown = time.monotonic(), -1
+        while True:
+            reports = await self._reports()
+            finished = sum(report["status"] in _FINISHED for report in reports)
+            text = f"  {time.monotonic() - began:4.1f} s  {finished} of {count} reports are through"
+            if self.screen.is_terminal:
+                self.screen.passing(text)
+            elif finished != shown:
+                self.screen.line(text)
+            shown = finished
+            if finished == count:
+                break
+            await asyncio.sleep(_POLL)
+        self.screen.erase()
+        self.screen.line(f"  all {count} reports are through, {time.monotonic() - began:.1f} s after the orders")
+
+    async def _review(self) -> None:
+        self.screen.heading("A likeness of names is no proof: a reviewer looks at what waits")
+        roles = ("Adjudications.ReadWrite",)
+        for company in (self.a, self.b):
+            for report in (await company.must("GET", "/reports?status=paused", roles=roles))["data"]:
+                for screening in report["screenings"]:
+                    if not screening["review_required"]:
+                        continue
+                    match = screening["findings"][0]["match"]
+                    path = f"/reports/{report['id']}/screenings/{screening['id']}/review"
+                    await company.must("POST", path, {"decision": "confirmed"}, roles=roles)
+                    self.screen.line(
+                        f"  {_name(self.samples[report['candidate_id']])} and {match['primary_name']} of the list "
+                        f"(score {match['score']:.2f}, agrees: {', '.join(match['agrees'])}): confirmed"
+                    )
+
+    async def _results(self) -> None:
+        self.screen.heading("The reports")
+        rows = []
+        as_expected = True
+        reports = await self._reports()
+        for candidate_id, sample in sorted(self.samples.items(), key=lambda item: item[1]["candidate"]["custom_id"]):
+            for report in (one for one in reports if one["candidate_id"] == candidate_id):
+                screenings = {one["type"]: _outcome(one) for one in report["screenings"]}
+                as_expected &= screenings == sample["expect"] | {
+                    kind: "confirmed" for kind, word in sample["expect"].items() if word == "needs_review"
+                }
+                rows.append((
+                    sample["tenant"], _name(sample), report["source"], report["status"], report["result"] or "",
+                    ", ".join(f"{kind} {word}" for kind, word in screenings.items()),
+                ))  # fmt: skip
+        self._print(rows)
+        self.checks.expect(
+            sorted(report["candidate_id"] for report in reports) == sorted(self.samples), "one report for each order"
+        )
+        self.checks.expect(
+            all(report["status"] == "complete" for report in reports) and as_expected,
+            "every report is complete, every screening says what its sample is there to show",
+        )
+
+    async def _five_steps(self, report: dict[str, Any]) -> None:
+        self.screen.heading("The five steps of one invocation (a job that ran one screening)")
+        log = (await self.a.must("GET", "/access_log?limit=100"))["data"]
+        record = next(
+            one for one in reversed(log) if (one["action"], one["object_id"]) == ("screenings.run", report["id"])
+        )
+        entries, _ = await self.client.journal()
+        mine = [entry for entry in entries if entry["correlation_id"] == record["request_id"]]
+        rows = [
+            (journal.step(one), journal.clock(one), one["principal"], f"{one['service']} {one['operation']}",
+             journal.outcome(one["status"]), journal.target(one))
+            for one in mine if journal.step(one)
+        ]  # fmt: skip
+        self._print([("step", "time (UTC)", "who", "did", "answer", "to which target"), *rows])
+        self.screen.line(
+            f"  {_A}'s own access log: {record['actor']} {record['action']} {record['object_id']}, "
+            f"key {record['key_kind']}, request {record['request_id']}"
+        )
+        counts = {number: sum(row[0] == number for row in rows) for number in ("1", "2", "3+4")}
+        self.checks.expect(
+            set(counts.values()) == {1},
+            "exactly one Key Vault read, one token request and one listKeys",
+            ", ".join(f"step {number}: {count}" for number, count in counts.items()),
+        )
+
+    async def _leaks(self) -> None:
+        self.screen.heading("Looking for every secret ever issued, and for the candidates' personal data")
+        issued = (await self.client.control("GET", "/secrets"))["secrets"]
+        messages = [
+            (f"message in {message['queue']}", message["text"])
+            for message in (await self.client.control("GET", "/messages"))["messages"]
+        ]
+        logs = list(leaks.logs(self.state))
+        items = list(leaks.stored_items(self.state))
+        answers = [("an answer of the API", text) for text in self.client.answers]
+        secrets = list(leaks.secrets(issued))
+        for noun, texts in (("log files", logs), ("messages", messages), ("stored items", items), ("answers", answers)):
+            self._scan(f"{len(issued)} secrets", noun, texts, secrets)
+        people = [piece for sample in self.samples.values() for piece in leaks.personal_data(sample["candidate"])]
+        registry = list(leaks.stored_items(self.state, account="bulkhead-registry"))
+        for noun, texts in (("log files", logs), ("messages", messages), ("items of the registry", registry)):
+            self._scan("personal data", noun, texts, people)
+        own = leaks.scan(leaks.stored_items(self.state, account=self.a.account), people)
+        self.checks.expect(
+            bool(own.leaks), "the same search finds personal data where it belongs, in the tenant's own account"
+        )
+
+    def _scan(
+        self, what: str, noun: str, texts: Iterable[tuple[str, str]], forbidden: Iterable[tuple[str, str]]
+    ) -> None:
+        found = leaks.scan(texts, forbidden)
+        places = sorted({f"{leak.kind} in {leak.place}" for leak in found.leaks})
+        seen = "; ".join(places[:3]) if places else f"{found.texts} {noun}, {found.bytes / 1000:.0f} kB: zero found"
+        self.checks.expect(not places and found.texts > 0, f"{what} in {noun}", seen)
+
+    async def _reports(self) -> list[dict[str, Any]]:
+        both = await asyncio.gather(self.a.reports(), self.b.reports())
+        return [report for reports in both for report in reports]
+
+    def _print(self, rows: Sequence[tuple[str, ...]]) -> None:
+        for row in table(rows):
+            self.screen.line(row)
+
+
+def _is_job_of(entry: journal.Entry, company: Company) -> bool:
+    """Whether a job of the company is at work, which holds a key then: only jobs look whether consent still stands."""
+    return (
+        entry["operation"] == "read_item"
+        and f"{company.account}/dbs/bulkhead/colls/candidates/docs/auth_" in entry["target"]
+    )
+
+
+def _name(sample: Sample) -> str:
+    candidate = sample["candidate"]
+    return f"{candidate['first_name']} {candidate['last_name']}"
+
+
+def _outcome(screening: dict[str, Any]) -> str:
+    if screening["status"] == "canceled":
+        return "canceled"
+    return "confirmed" if screening["review"] else str(screening["result"])
