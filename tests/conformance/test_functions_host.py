@@ -30,7 +30,7 @@ from infra.local.host.errors import StartError
 from infra.local.host.supervisor import HostSpec, Supervisor
 from infra.local.standin.service_bus import ServiceBus
 from infra.local.standin.storage import Storage
-from infra.local.standin.wire import World
+from infra.local.standin.wire import Entry, World
 
 APP = Path(__file__).parent / "host_app"
 PATIENCE = 10.0  # seconds for something to happen
@@ -99,7 +99,8 @@ class Bench:
 
     async def _open(self) -> None:
         self.storage = Storage()
-        self.bus = ServiceBus(World(self.storage))
+        self.world = World(self.storage)
+        self.bus = ServiceBus(self.world)
         for name in QUEUES:
             self.bus.create_queue(name, lock_duration=0.6 if name == "long" else 60)
         self.bus.create_queue("sessions", requires_session=True)
@@ -134,6 +135,9 @@ class Bench:
     def records(self, kind: str) -> list[dict[str, Any]]:
         lines = self.records_path.read_text().splitlines()
         return [record for line in lines if (record := json.loads(line))["kind"] == kind]
+
+    def journal(self, operation: str) -> list[Entry]:
+        return [entry for entry in self.world.journal.since(1)[0] if entry.operation == operation]
 
     def log(self) -> str:
         return self.log_path.read_text()
@@ -459,10 +463,17 @@ def test_a_lost_connection_is_made_again(bench: Bench) -> None:
         await bench.bus.start(port=port)
         await bench.open_senders()  # the old ones would pause before they try again
 
+    started, ended = len(bench.records("long starts")), len(bench.records("long"))
+    bench.send("long", ServiceBusMessage("x"))
+    wait_for(lambda: len(bench.records("long starts")) > started)
     bench.run(restart())
     bench.send("plain", ServiceBusMessage("later", message_id="m-later"))
     wait_for(lambda: [record for record in bench.records("plain") if record["message_id"] == "m-later"])
     assert "can't be reached, trying again" in bench.log()
+    # what was running is settled over the new connection by its lock token (AmqpReceiver.cs)
+    wait_for(lambda: len(bench.records("long")) > ended)
+    settled = wait_for(lambda: bench.journal("update_disposition"))
+    assert [(entry.target, entry.status) for entry in settled] == [("long", 200)]
 
 
 # ---- timers

@@ -123,7 +123,12 @@ class Namespace:
             from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415 - 150 ms, only where it is used
 
             self._credential = DefaultAzureCredential(managed_identity_client_id=self._client_id or None)
-        found = await self._credential.get_token(_SCOPE)
+        from azure.core.exceptions import AzureError  # noqa: PLC0415 - likewise
+
+        try:
+            found = await self._credential.get_token(_SCOPE)
+        except AzureError as error:
+            raise AmqpError("amqp:unauthorized-access", f"No token for Service Bus: {error}") from error
         return _Token(found.token, "jwt", found.expires_on)
 
     async def close(self) -> None:

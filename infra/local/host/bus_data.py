@@ -29,11 +29,7 @@ def message_datum(received: Received, *, binary: bool) -> Any:
 
 def message_metadata(received: Received) -> dict[str, Any]:
     """The trigger metadata of one message; fields without a value are left out."""
-    return {
-        name: Datum(value, "string") if isinstance(value, str) and name not in _TIMES else Datum(_json(value), "json")
-        for name, value in _fields(received).items()
-        if value is not None
-    }
+    return {name: _datum(name, value) for name, value in _fields(received).items() if value is not None}
 
 
 def batch_datum(batch: list[Received], *, binary: bool) -> Any:
@@ -107,6 +103,12 @@ def _fields(received: Received) -> dict[str, Any]:
         "PartitionKey": _annotation(message, "x-opt-partition-key", None),
         "TransactionPartitionKey": _annotation(message, "x-opt-via-partition-key", None),
     }
+
+
+def _datum(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return Datum(f'"{value}"', "json") if name in _TIMES else Datum(value, "string")
+    return Datum(_json(value), "json")
 
 
 def _body(message: Message) -> bytes:

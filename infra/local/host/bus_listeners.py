@@ -45,20 +45,16 @@ class ConcurrentListener:
     def __init__(self, processor: Processor) -> None:
         self.processor = processor
         self.tasks: set[asyncio.Task[None]] = set()  # one a message that is being processed
-        self._waiting: deque[tuple[AmqpClient, Receiver, Received]] = deque()  # prefetched
+        self._waiting: deque[tuple[Receiver, Received]] = deque()  # prefetched
         self._receiver: Receiver | None = None
         self._stopping = asyncio.Event()
 
     async def listen(self, client: AmqpClient) -> None:
         """See Listener."""
         options = self.processor.options
-
-        def on_message(receiver: Receiver, received: Received) -> None:
-            self._waiting.append((client, receiver, received))
-            self._begin()
-
+        self.processor.use(client)
         while not self._stopping.is_set():
-            receiver = await _attach(self.processor, client, on_message)
+            receiver = await _attach(self.processor, client, self._on_message)
             if receiver is None:
                 continue
             self._waiting.clear()  # of a link that is gone
@@ -71,9 +67,13 @@ class ConcurrentListener:
         self._stopping.set()
         if self._receiver is not None:
             await self._receiver.drain()
-            waiting = [received for _, _, received in self._waiting]
+            waiting = [received for _, received in self._waiting]
             self._waiting.clear()
             await self.processor.settle(self._receiver, waiting, Disposition.RELEASED)
+
+    def _on_message(self, receiver: Receiver, received: Received) -> None:
+        self._waiting.append((receiver, received))
+        self._begin()
 
     def _begin(self) -> None:
         while (
@@ -81,8 +81,8 @@ class ConcurrentListener:
             and not self._stopping.is_set()
             and len(self.tasks) < self.processor.options.max_concurrent_calls
         ):
-            client, receiver, received = self._waiting.popleft()
-            task = asyncio.ensure_future(self.processor.process(client, receiver, [received]))
+            receiver, received = self._waiting.popleft()
+            task = asyncio.ensure_future(self.processor.process(receiver, [received]))
             self.tasks.add(task)
             task.add_done_callback(self._end)
 
@@ -107,6 +107,7 @@ class SequentialListener:
 
     async def listen(self, client: AmqpClient) -> None:
         """See Listener."""
+        self.processor.use(client)
         links = self.processor.options.max_concurrent_sessions if self.processor.sessions else 1
         async with asyncio.TaskGroup() as group:
             for _ in range(links):
@@ -135,12 +136,12 @@ class SequentialListener:
                 self._attaching.discard(attaching)
             if receiver is not None:
                 # a task of its own, so that what has begun goes on when the connection is given up
-                task = asyncio.ensure_future(self._serve(client, receiver, inbox))
+                task = asyncio.ensure_future(self._serve(receiver, inbox))
                 self.tasks.add(task)
                 task.add_done_callback(self.tasks.discard)
                 await asyncio.shield(task)
 
-    async def _serve(self, client: AmqpClient, receiver: Receiver, inbox: "asyncio.Queue[Received | None]") -> None:
+    async def _serve(self, receiver: Receiver, inbox: "asyncio.Queue[Received | None]") -> None:
         """Process what comes over one link until it is closed, idle (a session) or the host stops."""
         options = self.processor.options
         sessions = self.processor.sessions
@@ -148,7 +149,7 @@ class SequentialListener:
         idle = options.session_idle_timeout if sessions else None
         # a session whose lock will not be renewed any longer is given up between two messages rather than within one
         end = time.monotonic() + options.max_auto_lock_renewal if sessions else float("inf")
-        renewal = asyncio.ensure_future(self.processor.renew_session(client, receiver)) if sessions else None
+        renewal = asyncio.ensure_future(self.processor.renew_session(receiver)) if sessions else None
         self._inboxes.add(inbox)
         receiver.closed.add_done_callback(lambda _: inbox.put_nowait(None))
         try:
@@ -157,7 +158,7 @@ class SequentialListener:
                 batch = await _next(inbox, limit, idle)
                 if not batch:
                     break
-                await self.processor.process(client, receiver, batch)
+                await self.processor.process(receiver, batch)
                 if time.monotonic() >= end:
                     break
             await receiver.drain()

@@ -19,6 +19,8 @@ from infra.local.host.logs import HostLog
 from infra.local.host.worker import Function
 
 _MARGIN = 10.0  # seconds before a lock ends that it is renewed, at most half of what remains
+_RECONNECT_LIMIT = 10.0  # seconds to wait for a new connection with a renewal or settlement
+_STATUS = {Disposition.ACCEPTED: "completed", Disposition.MODIFIED: "abandoned"}
 _SERVER_TIMEOUT = uint(30_000)  # milliseconds
 
 
@@ -37,13 +39,21 @@ class Processor:
         self.many = str(trigger.get("cardinality", "")).lower() == "many"
         self._binary = str(trigger.get("dataType", "")).lower() == "binary"
         self._invoker = invoker
+        self._client: AmqpClient | None = None
+        self._connected = asyncio.Event()
 
-    async def process(self, client: AmqpClient, receiver: Receiver, batch: list[Received]) -> None:
+    def use(self, client: AmqpClient) -> None:
+        """From now on `client` is the connection for renewals, and for settling what came over a lost one."""
+        self._client = client
+        self._connected.set()
+        client.closed.add_done_callback(lambda _: self._connected.clear())
+
+    async def process(self, receiver: Receiver, batch: list[Received]) -> None:
         """Run the function for a message, or for a batch where its cardinality is many, and settle.
 
         Cancelling the task cancels the function and abandons the messages.
         """
-        renewal = None if self.sessions else asyncio.ensure_future(self._renew_messages(client, receiver, batch))
+        renewal = None if self.sessions else asyncio.ensure_future(self._renew_messages(receiver, batch))
         try:
             succeeded = await self._run(batch)
         except asyncio.CancelledError:
@@ -59,7 +69,7 @@ class Processor:
     async def settle(self, receiver: Receiver, batch: list[Received], outcome: int) -> None:
         """Settle messages; a refusal is logged, the service delivers such a message again."""
         results = await asyncio.gather(
-            *(receiver.settle(received, outcome) for received in batch), return_exceptions=True
+            *(self._settle(receiver, received, outcome) for received in batch), return_exceptions=True
         )
         for error in results:
             if isinstance(error, AmqpError):
@@ -67,11 +77,11 @@ class Processor:
             elif error is not None:
                 raise error
 
-    async def renew_session(self, client: AmqpClient, receiver: Receiver) -> None:
+    async def renew_session(self, receiver: Receiver) -> None:
         """Keep the lock of a session, as long as options allow."""
 
         async def renew() -> float:
-            answer = await self._manage(client, receiver, "renew-session-lock", {"session-id": receiver.session_id})
+            answer = await self._manage(receiver, "renew-session-lock", {"session-id": receiver.session_id})
             return int(answer["expiration"]) / 1000
 
         await self._renew(receiver.locked_until, renew)
@@ -89,11 +99,11 @@ class Processor:
         )
         return outcome.succeeded
 
-    async def _renew_messages(self, client: AmqpClient, receiver: Receiver, batch: list[Received]) -> None:
+    async def _renew_messages(self, receiver: Receiver, batch: list[Received]) -> None:
         tokens = Array(UNDESCRIBED, Data.UUID, *(received.lock_token for received in batch))
 
         async def renew() -> float:
-            answer = await self._manage(client, receiver, "renew-lock", {"lock-tokens": tokens})
+            answer = await self._manage(receiver, "renew-lock", {"lock-tokens": tokens})
             return min(int(moment) for moment in answer["expirations"].elements) / 1000
 
         await self._renew(min(bus_data.locked_until(received) for received in batch), renew)
@@ -111,14 +121,28 @@ class Processor:
                 self.log.host_warning(f"Function '{self.function.name}': a lock could not be renewed: {error}")
                 return
 
-    async def _manage(
-        self, client: AmqpClient, receiver: Receiver, operation: str, body: dict[str, Any]
-    ) -> dict[str, Any]:
-        properties = {
-            "operation": f"com.microsoft:{operation}",
-            "com.microsoft:server-timeout": _SERVER_TIMEOUT,
-            "associated-link-name": receiver.name,
-        }
-        answer = await client.request(f"{self.queue}/$management", properties, body)
-        found: dict[str, Any] = answer.body
+    async def _settle(self, receiver: Receiver, received: Received, outcome: int) -> None:
+        try:
+            await receiver.settle(received, outcome)
+        except AmqpError:
+            # A message's lock outlives the link: it is settled by its token, as Azure.Messaging.ServiceBus does
+            # (AmqpReceiver.DisposeMessageRequestResponseAsync). A session's lock does not.
+            if self.sessions or outcome not in _STATUS or not receiver.closed.done():
+                raise
+            tokens = Array(UNDESCRIBED, Data.UUID, received.lock_token)
+            body = {"disposition-status": _STATUS[outcome], "lock-tokens": tokens}
+            await self._manage(receiver, "update-disposition", body)
+
+    async def _manage(self, receiver: Receiver, operation: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(_RECONNECT_LIMIT):
+                await self._connected.wait()
+        except TimeoutError:
+            raise AmqpError("amqp:connection:forced", "There is no connection.") from None
+        assert self._client is not None  # noqa: S101 - `use` sets it with the event
+        properties = {"operation": f"com.microsoft:{operation}", "com.microsoft:server-timeout": _SERVER_TIMEOUT}
+        if not receiver.closed.done():
+            properties["associated-link-name"] = receiver.name
+        answer = await self._client.request(f"{self.queue}/$management", properties, body)
+        found: dict[str, Any] = answer.body or {}
         return found

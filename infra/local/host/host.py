@@ -1,6 +1,7 @@
 """One host process: reads host.json and the settings, loads the application, runs its triggers until told to stop."""
 
 import asyncio
+import functools
 import json
 import os
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from infra.local.host.host_file import read_host_file
 from infra.local.host.http_server import HttpServer
 from infra.local.host.invocation import Invoker
 from infra.local.host.keys import Keys
-from infra.local.host.logs import HostLog, capture_python_logging
+from infra.local.host.logs import HostLog, capture_python_logging, log_failure
 from infra.local.host.service_bus import ServiceBusTriggers
 from infra.local.host.settings import Settings
 from infra.local.host.timers import Timer
@@ -76,6 +77,8 @@ class Host:
             self.log.host(f"{route.target.name}: [{methods}] http://127.0.0.1:{bound}/{route.template}")
         self._bus.start()
         self._tasks = [asyncio.create_task(timer.run()) for timer in timers.values() if timer.function in enabled]
+        for task in self._tasks:
+            task.add_done_callback(functools.partial(log_failure, self.log))
         self.log.host(f"Host started ({self._name}, process {os.getpid()}).")
         return bound
 

@@ -3,10 +3,12 @@
 Holds no query strings, headers or bodies: the host never logs them, and an application's own records are its affair.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -48,6 +50,12 @@ class HostLog:
     def host_error(self, text: str) -> None:
         """A line of the host itself about something that failed."""
         self.write("Host.General", "Error", text)
+
+
+def log_failure(log: HostLog, task: "asyncio.Task[None]") -> None:
+    """A done callback for tasks that nobody awaits: what ends them unforeseen is logged."""
+    if not task.cancelled() and (error := task.exception()):
+        log.host_error("".join(traceback.format_exception(error)).rstrip())
 
 
 def write_line(text: str) -> None:

@@ -1,6 +1,7 @@
 """The Service Bus triggers of one host: which functions listen where."""
 
 import asyncio
+import functools
 
 from infra.local.host import bus_data
 from infra.local.host.amqp import AmqpClient
@@ -10,7 +11,7 @@ from infra.local.host.bus_processing import Processor
 from infra.local.host.errors import StartError
 from infra.local.host.host_file import ServiceBusOptions
 from infra.local.host.invocation import API_REASON, Invoker
-from infra.local.host.logs import HostLog
+from infra.local.host.logs import HostLog, log_failure
 from infra.local.host.settings import Connection, Settings
 from infra.local.host.worker import Function
 
@@ -30,6 +31,7 @@ class ServiceBusTriggers:
     ) -> None:
         """Resolve queues and connections. Raises StartError for what is missing or not supported."""
         self._invoker = invoker
+        self._log = log
         self._listeners: dict[Connection, list[Listener]] = {}
         self._namespaces: dict[Connection, Namespace] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -47,7 +49,9 @@ class ServiceBusTriggers:
     def start(self) -> None:
         """Begin to listen, in the background; the namespace need not be there yet."""
         for connection, listeners in self._listeners.items():
-            self._tasks.append(asyncio.create_task(_serve(self._namespaces[connection], listeners)))
+            task = asyncio.create_task(_serve(self._namespaces[connection], listeners))
+            task.add_done_callback(functools.partial(log_failure, self._log))
+            self._tasks.append(task)
 
     async def fire(self, function: Function, text: str) -> None:
         """Run a function by hand with a message of nothing but a body."""

@@ -151,6 +151,7 @@ async def crowd(message: func.ServiceBusMessage) -> None:
 
 @app.service_bus_queue_trigger(arg_name="message", queue_name="long", connection="Bus")
 async def long(message: func.ServiceBusMessage) -> None:
+    record("long starts")
     await asyncio.sleep(1.2)
     record("long", delivery_count=message.delivery_count)
 
