@@ -39,4 +39,4 @@ if ! python=$(find_python); then
 fi
 say "Setting up .venv with $("$python" --version) ..."
 "$python" -m venv --clear .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
