@@ -15,6 +15,7 @@ from infra.local.standin.azure import Azure
 from infra.local.standin.cosmos.accounts import KeyKind
 from infra.local.standin.customers import CertificateFormat, CredentialKind, Customers, NotThereError, TakenError
 from infra.local.standin.server import IDENTITY_PATH, Dispatcher
+from infra.local.standin.service_bus.model import LOCK_DURATION
 from infra.local.standin.wire import SERVICES, FaultRule, ServiceName
 
 
@@ -67,6 +68,7 @@ class _Faults(_Body):
 class _Settings(_Body):
     regenerate_seconds: float | None = None
     list_keys_budget: int | None = None
+    lock_seconds: float | None = None
 
 
 class Control:
@@ -180,14 +182,19 @@ class Control:
             {
                 "regenerate_seconds": self._azure.regenerations.seconds,
                 "list_keys_budget": self._azure.account_operations.list_keys_budget,
+                "lock_seconds": self._azure.service_bus.lock_duration,
             }
         )
 
     async def _set_settings(self, request: web.Request) -> web.Response:
-        """How long a regeneration takes, and the budget of listKeys; a setting that is not given gets its default."""
+        """How long a regeneration takes, the budget of listKeys, how long messages are locked.
+
+        A setting that is not given gets its default.
+        """
         wanted = await _read(request, _Settings)
         self._azure.regenerations.seconds = 2.0 if wanted.regenerate_seconds is None else wanted.regenerate_seconds
         self._azure.account_operations.list_keys_budget = wanted.list_keys_budget
+        self._azure.service_bus.set_lock_duration(LOCK_DURATION if wanted.lock_seconds is None else wanted.lock_seconds)
         return await self._read_settings(request)
 
     async def _regenerate(self, request: web.Request) -> web.Response:

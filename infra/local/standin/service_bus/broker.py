@@ -7,7 +7,7 @@ through `perform`, which applies latency and faults and writes the journal.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from infra.local.standin.service_bus import errors
@@ -102,6 +102,11 @@ class Broker:
             if part is not None:
                 self._entities[key] = part
                 self._owners[key] = entity
+
+    def set_lock_duration(self, seconds: float) -> None:
+        """Of all queues."""
+        for entity in self._entities.values():
+            entity.queue.settings = replace(entity.queue.settings, lock_duration=seconds)
 
     @property
     def seen(self) -> Iterable[tuple[str, bytes]]:

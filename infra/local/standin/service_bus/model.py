@@ -6,6 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 DEAD_LETTER_SUFFIX = "/$DeadLetterQueue"
+LOCK_DURATION = 60.0  # seconds; Azure's default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class QueueSettings:
 
     name: str
     requires_session: bool = False
-    lock_duration: float = 60
+    lock_duration: float = LOCK_DURATION
     max_delivery_count: int | None = 10
     default_ttl: float | None = None
     duplicate_detection_window: float | None = None

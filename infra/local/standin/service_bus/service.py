@@ -6,7 +6,7 @@ import secrets
 
 from infra.local.standin.service_bus.amqp import Connection
 from infra.local.standin.service_bus.broker import Broker
-from infra.local.standin.service_bus.model import QueueSettings
+from infra.local.standin.service_bus.model import LOCK_DURATION, QueueSettings
 from infra.local.standin.wire import World
 
 _KEY_NAME = "RootManageSharedAccessKey"  # Azure's name for the rule that every namespace is born with
@@ -21,6 +21,7 @@ class ServiceBus:
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
         self._address = ("127.0.0.1", 0)
+        self._lock_duration = LOCK_DURATION
         self._keys = dict(world.storage.load(_KEYS))
         if not self._keys:
             key = base64.b64encode(secrets.token_bytes(32)).decode()
@@ -34,7 +35,7 @@ class ServiceBus:
         name: str,
         *,
         requires_session: bool = False,
-        lock_duration: float = 60,
+        lock_duration: float = LOCK_DURATION,
         max_delivery_count: int = 10,
         default_ttl: float | None = None,
         duplicate_detection_window: float | None = None,
@@ -55,6 +56,16 @@ class ServiceBus:
                 dead_letter_on_expiry=dead_letter_on_expiry,
             )
         )
+
+    @property
+    def lock_duration(self) -> float:
+        """Of the messages of every queue, in seconds, once it was set."""
+        return self._lock_duration
+
+    def set_lock_duration(self, seconds: float) -> None:
+        """Of every queue, for messages that are received from now on: the queues are updated, as in the portal."""
+        self._lock_duration = seconds
+        self._broker.set_lock_duration(seconds)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen; gives the port."""
