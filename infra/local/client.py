@@ -61,15 +61,20 @@ class Client:
         return str(answer["access_token"])
 
     async def api(
-        self, method: str, path: str, token: str = "", body: Any = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        token: str = "",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Call Bulkhead's API; `path` begins behind `/api`."""
+        """Call Bulkhead's API; `path` begins behind `/api`. A `body` of bytes is sent as it is, others as JSON."""
         sent = dict(headers or {})
         if token:
             sent["Authorization"] = f"Bearer {token}"
-        async with self._session.request(
-            method, f"{self.endpoints.functions}/api{path}", json=body, headers=sent
-        ) as answer:
+        content: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body}
+        url = f"{self.endpoints.functions}/api{path}"
+        async with self._session.request(method, url, headers=sent, **content) as answer:
             reply = Reply(answer.status, answer.headers.copy(), await answer.text())
         self.answers.append("\n".join([reply.text, *(f"{name}: {value}" for name, value in reply.headers.items())]))
         return reply

@@ -10,7 +10,7 @@ from infra.local.client import Client
 from infra.local.company import Company
 from infra.local.demo.checks import Checks
 from infra.local.demo.intruder import Intruder, refusal
-from infra.local.demo.queues import Queues
+from infra.local.queues import Queues
 
 
 @dataclass(frozen=True, slots=True)

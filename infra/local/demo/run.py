@@ -10,8 +10,8 @@ from pathlib import Path
 from infra.local import endpoints
 from infra.local.client import Client, ControlError
 from infra.local.demo.checks import Checks
-from infra.local.demo.queues import Queues
 from infra.local.demo.story import Story
+from infra.local.queues import Queues
 from infra.local.screen import Screen
 from infra.local.stack import Stack
 

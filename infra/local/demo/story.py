@@ -14,7 +14,7 @@ from infra.local.company import Company
 from infra.local.demo.attempts import Attempts
 from infra.local.demo.checks import Checks
 from infra.local.demo.intruder import Intruder
-from infra.local.demo.queues import Queues
+from infra.local.queues import Queues
 from infra.local.screen import Screen, table
 
 _SAMPLES = Path(__file__).parents[1] / "samples" / "candidates.json"
