@@ -4,6 +4,7 @@ What is stored in a tenant's account has the same shape as what the API shows, e
 the store needs to find it again (partition, kind) is the store's own affair.
 """
 
+import re
 from datetime import date
 from typing import Annotated, Literal, NewType
 
@@ -19,7 +20,8 @@ ReportId = NewType("ReportId", str)
 ScreeningId = NewType("ScreeningId", str)
 
 type Name = Annotated[str, Meta(min_length=1, max_length=100)]
-type Slug = Annotated[str, Meta(pattern=whole(r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"))]
+_SLUG = r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
+type Slug = Annotated[str, Meta(pattern=whole(_SLUG))]
 type Ssn = Annotated[str, Meta(pattern=whole(r"[0-9]{3}-?[0-9]{2}-?[0-9]{4}"))]
 type Email = Annotated[str, Meta(pattern=whole(r"[^@\s]+@[^@\s]+\.[^@\s]+"), max_length=254)]
 type Phone = Annotated[str, Meta(pattern=whole(r"[+0-9][0-9 ().-]{4,30}"))]
@@ -173,6 +175,11 @@ class PackageData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     name: Name
     screenings: Annotated[tuple[ScreeningType, ...], Meta(min_length=1, max_length=20)]
+
+
+def is_slug(text: str) -> bool:
+    """Whether `text` can name a package. What cannot is never looked for: it could name another document."""
+    return re.fullmatch(_SLUG, text) is not None
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):

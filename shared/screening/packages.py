@@ -1,19 +1,13 @@
 """Defining packages."""
 
-import msgspec
-
 from shared.core.errors import BulkheadError, FieldError, Kind
-from shared.screening.models import Package, PackageData, Slug
+from shared.screening.models import Package, PackageData, is_slug
 
 
 def define(slug: str, data: PackageData, now: str) -> Package:
     """The package `slug` as a tenant defines it. Raises BulkheadError (unprocessable)."""
-    try:
-        msgspec.convert(slug, Slug)
-    except msgspec.ValidationError:
-        raise _invalid(
-            FieldError("", "A slug has 1 to 64 of a-z, 0-9, - and _, letters or digits at its ends.")
-        ) from None
+    if not is_slug(slug):
+        raise _invalid(FieldError("", "A slug has 1 to 64 of a-z, 0-9, - and _, letters or digits at its ends."))
     if len(set(data.screenings)) < len(data.screenings):
         raise _invalid(FieldError("/screenings", "Each screening once."))
     return Package(slug=slug, name=data.name, screenings=data.screenings, updated_at=now)

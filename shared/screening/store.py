@@ -14,6 +14,7 @@ from shared.screening.models import (
     Candidate,
     Package,
     Report,
+    is_slug,
 )
 
 _CANDIDATES = "candidates"
@@ -86,7 +87,7 @@ class ScreeningStore:
 
     async def package(self, slug: str) -> Versioned[Package]:
         """Raises not_found. The ETag of a built-in package is empty."""
-        document = await self._documents.read(_SETTINGS, "package", slug)
+        document = await self._documents.read(_SETTINGS, "package", slug) if is_slug(slug) else None
         if document is not None:
             return Versioned(_load(Package, document), document.etag)
         if slug in BUILT_IN_PACKAGES:
