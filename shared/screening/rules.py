@@ -44,9 +44,11 @@ def conclude(report: Report, screening_id: ScreeningId, outcome: EngineResult, v
 
 
 def review(report: Report, screening_id: ScreeningId, verdict: Review, now: str) -> Report:
-    """The report after a reviewer's decision on a screening that waits for one."""
+    """The report after a reviewer's decision. A screening that waits for none stays as it is."""
 
     def decide(screening: Screening) -> Screening:
+        if not screening.review_required:
+            return screening
         result: Result = "consider" if verdict.decision == "confirmed" else "clear"
         return replace(
             screening, review_required=False, review=verdict, status="complete", result=result, completed_at=now
