@@ -19,7 +19,7 @@ from shared.access.documents import Document, DocumentChangedError, DocumentExis
 from shared.access.models import Account, CredentialName, Daemon, Target
 from shared.core import token
 from shared.core.caller import ClientId
-from shared.core.errors import BulkheadError, Kind, not_found
+from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import DirectoryId, TenantId
 from shared.core.lease import Purpose
 from shared.screening.models import ScreeningJob
@@ -68,9 +68,9 @@ class InMemoryDocuments:
     """shared.access.documents.Documents with ETags. Bodies are copied in and out, as a wire does.
 
     `partitions` gives each container's partition field, `unique` fields whose value is unique in a partition.
-    `calls` lists what was asked, as (operation, container, id). An error appended to `failures` is raised by the next
-    call, before it has an effect; one in `failures_after` by the next write, after it took effect. While `steals` is
-    above 0, somebody else changes each document just before it is replaced.
+    `calls` lists what was asked, as (operation, container, id). `failures` are raised by the next calls in turn, before
+    they have an effect (None: that call succeeds); one in `failures_after` by the next write, after it took effect.
+    While `steals` is above 0, somebody else changes each document just before it is replaced.
     """
 
     def __init__(self, partitions: Mapping[str, str], unique: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -79,7 +79,7 @@ class InMemoryDocuments:
         self._stored: dict[tuple[str, str, str], Document] = {}
         self._etags = count(1)
         self.calls: list[tuple[str, str, str]] = []
-        self.failures: list[Exception] = []
+        self.failures: list[Exception | None] = []
         self.failures_after: list[Exception] = []
         self.steals = 0
 
@@ -150,8 +150,8 @@ class InMemoryDocuments:
         self.calls.append((operation, container, document_id))
         assert container in self._partitions, container
         await asyncio.sleep(0)  # others get their turn, as at a real account
-        if self.failures:
-            raise self.failures.pop(0)
+        if self.failures and (failure := self.failures.pop(0)) is not None:
+            raise failure
 
     def _key(self, container: str, body: Json) -> tuple[str, str, str]:
         return container, body[self._partitions[container]], body["id"]
@@ -202,7 +202,7 @@ class FakeBroker:
 
 
 class RecordingScreenings:
-    """shared.screening.ports.ScreeningQueue. `order` is shared with other fakes to see what came before what."""
+    """shared.screening.ports.ScreeningQueue. `failures` are raised by the next calls."""
 
     def __init__(self) -> None:
         self.jobs: list[ScreeningJob] = []
@@ -356,8 +356,3 @@ class Names:
 CONTOSO_HR = Names("contoso", CONTOSO)
 CONTOSO_RETAIL = Names("contoso", CONTOSO, 2)
 FABRIKAM_HR = Names("fabrikam", FABRIKAM)
-
-
-def unknown_tenant() -> BulkheadError:
-    """What the registry raises."""
-    return not_found("tenant")

@@ -202,7 +202,7 @@ def test_the_algorithm_is_the_registered_keys(registered_as: Any, signed_with: A
 
 
 def test_a_header_that_names_another_algorithm_is_refused() -> None:
-    header, payload, signature = sign(claims()).split(".")
+    _, payload, signature = sign(claims()).split(".")
     for alg in ("ES256", "RS256", "HS256", "none"):
         assert reason(f"{encoded({'alg': alg, 'kid': 'hr-1'})}.{payload}.{signature}") == "bad_signature"
 
