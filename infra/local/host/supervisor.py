@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,8 @@ _PROJECT = Path(__file__).resolve().parents[3]
 _READY_POLL = 0.01  # seconds between looks for the ready file
 _FOLLOW_POLL = 0.1  # seconds between looks for new log lines to show
 _START_LIMIT = 60.0  # seconds for a process to become ready
-_MOST_RESTARTS, _RESTART_WINDOW = 5, 30.0  # more crashes than that within so many seconds: given up
+_SHORT_LIFE = 3.0  # seconds; so many lives in a row that end sooner, and the process is not started again
+_MOST_SHORT_LIVES = 4
 _KILL_MARGIN = 10.0  # seconds beyond the drain time before a process is killed
 
 type Show = Callable[[str, str], None]
@@ -57,6 +57,7 @@ class HostProcess:
         self._state_dir = state_dir
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
+        self._killed = False
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -85,6 +86,7 @@ class HostProcess:
     def kill(self) -> None:
         """End the process at once, as a crash does; it is started again."""
         if self._process is not None and self._process.returncode is None:
+            self._killed = True
             self._process.kill()
 
     async def stop(self) -> None:
@@ -103,21 +105,22 @@ class HostProcess:
         self.ready.clear()
 
     async def _keep_running(self) -> None:
-        crashes: deque[float] = deque(maxlen=_MOST_RESTARTS)
+        short_lives = 0
         while True:
+            started = time.monotonic()
             status = await self._run_once()
             self.ready.clear()
             if self._stopping:
                 return
             if not self.starts:
                 raise StartError(f"Host '{self.spec.name}' can't start (status {status}):\n{self._end_of_log()}")
-            if len(crashes) == _MOST_RESTARTS and time.monotonic() - crashes[0] < _RESTART_WINDOW:
-                self._note(
-                    f"Host '{self.spec.name}' ended {_MOST_RESTARTS} times within {_RESTART_WINDOW:.0f} seconds and is "
-                    "not started again."
-                )
-                raise StartError(f"Host '{self.spec.name}' keeps crashing:\n{self._end_of_log()}")
-            crashes.append(time.monotonic())
+            # not a matter of how often: who kills processes on purpose may do so all day
+            short_lives = short_lives + 1 if time.monotonic() - started < _SHORT_LIFE and not self._killed else 0
+            self._killed = False
+            if short_lives == _MOST_SHORT_LIVES:
+                text = f"Host '{self.spec.name}' keeps crashing soon after its start and is not started again."
+                self._note(text)
+                raise StartError(f"{text}\n{self._end_of_log()}")
             self._note(f"Host '{self.spec.name}' ended with status {status} and is started again.")
 
     async def _run_once(self) -> int:
