@@ -4,6 +4,7 @@ The record lies in the tenant's own account, written before the work starts, wit
 retry after a crash carries on with the same id, so that it makes nothing twice. The container's time to live ends it.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -17,6 +18,7 @@ from shared.core.errors import BulkheadError, Kind
 
 CONTAINER = "idempotency"
 _ABANDONED = 240  # seconds: Functions ends an HTTP request after 230, so the first one is no longer running
+_UNKNOWN_OUTCOME = (Kind.UNAVAILABLE, Kind.THROTTLED, Kind.BROKEN)  # a write may have been done all the same
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +32,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     fingerprint: str
-    state: Literal["running", "done"]
+    state: Literal["running", "interrupted", "done"]
     object_id: str
     started_at: str
     answer: Answer | None = None
@@ -48,7 +50,8 @@ async def once(
     """Do `work` with an object id, or give the answer that it gave before.
 
     `scope` is the route; the tenant is the account's. Raises BulkheadError: unprocessable for another payload under
-    the same key, conflict while the first request runs; and what `work` raises, after which the key is free again.
+    the same key, conflict while the first request runs; and what `work` raises. After a refusal the key is free again;
+    when it is not known whether the work was done, the same request can be sent again at once, with the same id.
     """
     record = _Record(
         id=hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest(),
@@ -70,14 +73,18 @@ async def once(
             ) from None
         if first.answer is not None:
             return first.answer
-        if (now - datetime.fromisoformat(first.started_at)).total_seconds() < _ABANDONED:
+        if first.state == "running" and (now - datetime.fromisoformat(first.started_at)).total_seconds() < _ABANDONED:
             raise _running() from None
         record = msgspec.structs.replace(record, object_id=first.object_id)
         mine = await _replace(documents, record, found)
     try:
         answer = await work(record.object_id)
-    except BulkheadError:
-        await documents.delete(CONTAINER, record.id, record.id)
+    except BulkheadError as error:
+        with contextlib.suppress(BulkheadError):  # the first error is the answer; an abandoned record is taken over
+            if error.kind in _UNKNOWN_OUTCOME:
+                await _replace(documents, msgspec.structs.replace(record, state="interrupted"), mine)
+            else:
+                await documents.delete(CONTAINER, record.id, record.id)
         raise
     await _replace(documents, msgspec.structs.replace(record, state="done", answer=answer), mine)
     return answer
