@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,8 @@ from shared.core.errors import BulkheadError, Kind
 
 DEFAULT_LIMIT = 25
 LARGEST_LIMIT = 100
+
+_LIMIT = re.compile(r"[1-9][0-9]{0,2}")
 
 
 class _HasId(Protocol):
@@ -49,7 +52,7 @@ def position(params: Mapping[str, str], *scope: str) -> Position:
     checksum with the scope (tenant, route, filters). It gives no right: what it leads to is the caller's own list.
     """
     text = params.get("limit", "").strip()
-    if text and (not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= LARGEST_LIMIT):
+    if text and not (_LIMIT.fullmatch(text) and int(text) <= LARGEST_LIMIT):
         raise BulkheadError(Kind.INVALID, "invalid_limit", f"limit must be 1 to {LARGEST_LIMIT}.")
     joined = "\n".join(scope)
     cursor = params.get("cursor", "").strip()

@@ -24,7 +24,7 @@ def body[B: msgspec.Struct](request: func.HttpRequest, model: type[B]) -> B:
         raise BulkheadError(Kind.UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be application/json.")
     try:
         data = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BulkheadError(Kind.INVALID, "malformed_json", "The body is not valid JSON.") from None
     return parse(data, model)
 
