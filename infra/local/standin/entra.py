@@ -47,6 +47,7 @@ class Entra:
     """Implements `HttpService` for login.microsoftonline.com."""
 
     name: ServiceName = "entra"
+    operations = frozenset({"issue_token", "openid_configuration", "jwks", "instance_discovery"})
 
     def __init__(self, world: World, directories: Directories, accounts: Accounts, tokens: TokenIssuer) -> None:
         self._world = world

@@ -7,6 +7,7 @@ class Graph:
     """Implements `HttpService` for graph.microsoft.com."""
 
     name: ServiceName = "graph"
+    operations: frozenset[str] = frozenset()
 
     def route(self, call: Call) -> Handler | None:
         """No call is implemented."""

@@ -41,6 +41,7 @@ class KeyVault:
     """Implements `HttpService` for *.vault.azure.net."""
 
     name: ServiceName = "key_vault"
+    operations = frozenset({"challenge", "unknown_vault", *(name for name, _, _ in _OPERATIONS.values())})
 
     def __init__(
         self,

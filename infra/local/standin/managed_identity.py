@@ -20,6 +20,7 @@ class ManagedIdentity:
     """Implements `HttpService` for IDENTITY_ENDPOINT."""
 
     name: ServiceName = "managed_identity"
+    operations = frozenset({"issue_token"})
 
     def __init__(self, world: World, directories: Directories, tokens: TokenIssuer) -> None:
         self._world = world

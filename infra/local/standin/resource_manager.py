@@ -91,6 +91,7 @@ class ResourceManager:
             (method, re.compile(pattern, re.IGNORECASE), _Operation(name, action, act))
             for method, pattern, name, action, act in table
         ]
+        self.operations = frozenset(operation.name for _, _, operation in self._routes)
 
     def route(self, call: Call) -> Handler | None:
         """Find the operation by method and path; paths ignore case."""

@@ -66,9 +66,12 @@ def fault_message(status: int) -> str:
 
 
 class HttpService(Protocol):
-    """A service that speaks HTTP."""
+    """A service that speaks HTTP. `operations` are the names that `route` gives to what is implemented."""
 
     name: ServiceName
+
+    @property
+    def operations(self) -> frozenset[str]: ...
 
     def route(self, call: Call) -> Handler | None:
         """Set `call.operation` and `call.target` and give the handler; None for what is not implemented (501)."""

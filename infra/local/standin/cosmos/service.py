@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.local.standin.cosmos import errors
-from infra.local.standin.cosmos.access import Gate
+from infra.local.standin.cosmos.access import OPERATIONS, Gate
 from infra.local.standin.cosmos.accounts import Account, Accounts
 from infra.local.standin.cosmos.errors import CosmosError
 from infra.local.standin.cosmos.items import ITEM_HANDLERS
@@ -50,6 +50,7 @@ class CosmosService:
     """All accounts' data planes, told apart by host: `{account}.documents.azure.com`, also with its region."""
 
     name: ServiceName = "cosmos"
+    operations = frozenset(OPERATIONS)
 
     def __init__(self, world: World, accounts: Accounts, tokens: TokenIssuer) -> None:
         self._accounts = accounts
