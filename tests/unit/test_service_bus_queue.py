@@ -5,12 +5,13 @@ That the rules are Azure's is shown, with their sources, by tests/conformance/te
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from infra.local.standin.service_bus.errors import Refusal
 from infra.local.standin.service_bus.model import DeathCertificate, Incoming, Message, QueueSettings, SessionLock
@@ -281,9 +282,6 @@ def test_reminders_of_what_is_gone_do_not_pile_up() -> None:
 class QueueMachine(RuleBasedStateMachine):
     """Nothing acknowledged is lost, nothing locked goes to a second receiver, sessions keep their order."""
 
-    held = Bundle("held")
-    sessions = Bundle("sessions")
-
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
@@ -291,13 +289,15 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = make(self.store, requires_session=True, max_delivery_count=3)
         self.sent: dict[str, str] = {}  # body -> session
         self.done: set[str] = set()
-        self.locked: dict[str, tuple[UUID, SessionLock]] = {}  # as a receiver believes
-        self.completed_order: dict[str, list[int]] = {"x": [], "y": []}
+        self.sessions: list[SessionLock] = []  # all that were ever granted, newest last
+        self.held: list[tuple[str, UUID, SessionLock]] = []  # as receivers believe
+        for session_id in "xy":
+            self.send(session_id, 3, 0)
 
     def alive(self, session: SessionLock) -> bool:
         return session.until > self.now and self.queue.sessions.get(session.session_id) is session
 
-    @rule(session_id=st.sampled_from("xy"), count=st.integers(1, 3), delay=st.sampled_from([0.0, 0.0, 20.0]))
+    @rule(session_id=st.sampled_from("xy"), count=st.integers(1, 3), delay=st.sampled_from([0.0, 20.0]))
     def send(self, session_id: str, count: int, delay: float) -> None:
         batch = []
         for _ in range(count):
@@ -307,55 +307,65 @@ class QueueMachine(RuleBasedStateMachine):
             batch.append(Incoming(name.encode(), session_id=session_id, scheduled_at=at))
         self.queue.send(batch, self.now)
 
-    @rule(target=sessions)
-    def accept(self) -> object:
-        session = self.queue.accept_next_session(self.now)
-        return multiple() if session is None else session
+    @rule(session_id=st.sampled_from(["x", "y", None]))
+    def accept(self, session_id: str | None) -> None:
+        taken = [session for session in self.sessions if self.alive(session)]
+        if session_id in [session.session_id for session in taken]:
+            with pytest.raises(Refusal, match="session-cannot-be-locked"):
+                self.queue.accept_session(str(session_id), self.now)
+            return
+        if session_id is None:
+            session = self.queue.accept_next_session(self.now)
+        else:
+            session = self.queue.accept_session(session_id, self.now)
+        if session is not None:
+            assert session.session_id not in [other.session_id for other in taken]
+            self.sessions.append(session)
 
-    @rule(target=held, session=sessions)
-    def receive(self, session: SessionLock) -> object:
+    @precondition(lambda self: self.sessions)
+    @rule(which=st.integers(1, 3))
+    def receive(self, which: int) -> None:
+        session = self.sessions[-min(which, len(self.sessions))]
         if not self.alive(session):
             with pytest.raises(Refusal, match="session-lock-lost"):
                 self.queue.receive(self.now, session)
-            return multiple()
+            return
+        mine = [m for m in self.queue.messages.values() if m.incoming.session_id == session.session_id]
+        ready = [m.sequence_number for m in mine if m.lock is None and not m.scheduled]
         message = self.queue.receive(self.now, session)
-        if message is None:
-            return multiple()
-        name = str(body(message))
-        assert name not in self.done
-        assert self.sent[name] == session.session_id
-        earlier = self.locked.get(name)
-        assert earlier is None or not self.alive(earlier[1]), "delivered twice while locked"
-        later = [n for n, s in self.sent.items() if n not in self.done and s == session.session_id]
-        ready = [
-            m.sequence_number
-            for m in self.queue.messages.values()
-            if m.lock is None and not m.scheduled and str(body(m)) in later
-        ]
-        assert all(message.sequence_number < number for number in ready), "not in order"
-        self.locked[name] = (token(message), session)
-        return name, token(message), session
+        assert (None if message is None else message.sequence_number) == min(ready, default=None)
+        if message is not None:
+            name = str(body(message))
+            assert name not in self.done
+            assert not [1 for held, _, holder in self.held if held == name and self.alive(holder)], "delivered twice"
+            self.held.append((name, token(message), session))
 
-    @rule(item=consumes(held), how=st.sampled_from(["complete", "abandon", "release", "dead_letter"]))
-    def settle(self, item: tuple[str, UUID, SessionLock], how: str) -> None:
-        name, lock, session = item
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(1, 4), how=st.sampled_from(["abandon", "complete", "release", "dead_letter"]))
+    def settle(self, which: int, how: str) -> None:
+        name, lock, session = self.held.pop(-min(which, len(self.held)))
         death = (DeathCertificate("r", "d"),) if how == "dead_letter" else ()
+        act = partial(getattr(self.queue, how), lock, *death)
+        for other in self.sessions:
+            if other is not session:  # a lock is of use only in the session that it was given in
+                with pytest.raises(Refusal, match="session-lock-lost"):
+                    act(other)
         if not self.alive(session):
             with pytest.raises(Refusal, match="session-lock-lost"):
-                getattr(self.queue, how)(lock, *death, session)
+                act(session)
             return
-        getattr(self.queue, how)(lock, *death, session)
-        self.locked.pop(name, None)
+        act(session)
         if how == "complete":
             self.done.add(name)
 
-    @rule(session=consumes(sessions))
-    def close(self, session: SessionLock) -> None:
-        self.queue.release_session(session)
-
-    @rule(session=sessions)
-    def renew(self, session: SessionLock) -> None:
-        if self.alive(session):
+    @precondition(lambda self: self.sessions)
+    @rule(which=st.integers(1, 3), renew=st.booleans())
+    def close_or_renew(self, which: int, renew: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
+        session = self.sessions[-min(which, len(self.sessions))]
+        if not renew:
+            self.queue.release_session(session)
+            self.held = [item for item in self.held if item[2] is not session]
+        elif self.alive(session):
             self.queue.renew_session(session.session_id, self.now)
 
     @rule(seconds=st.sampled_from([1.0, 10.0, LOCK]))
@@ -375,6 +385,12 @@ class QueueMachine(RuleBasedStateMachine):
         assert sorted(there) == sorted(set(self.sent) - self.done)
 
     @invariant()
+    def only_a_held_session_locks(self) -> None:
+        for message in self.queue.messages.values():
+            holder = message.lock.session if message.lock is not None else None
+            assert holder is None or self.queue.sessions[holder.session_id] is holder
+
+    @invariant()
     def the_store_knows_it(self) -> None:
         assert self.queue.dead_letters is not None
         there = {
@@ -385,5 +401,5 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.store.messages == there
 
 
-QueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestQueueMachine = QueueMachine.TestCase
