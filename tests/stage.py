@@ -1,6 +1,7 @@
 """A stage for tests of the screening domain: one tenant's account, a person, consent, and engines that obey."""
 
 import hashlib
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ CONSENT = AuthorizationData(
     authorization=TEXT,
     signed_at="2026-11-23T10:00:00Z",
 )
-PERSON = CandidateData(first_name="Ada", last_name="Ferrero", dob="1990-02-28", ssn="219-09-9998")
+PERSON = CandidateData(first_name="Ada", last_name="Ferrero", dob=date(1990, 2, 28), ssn="219-09-9998")
 
 
 class FakeEngine:

@@ -77,7 +77,7 @@ def test_other_media_types_are_refused(media_type: Any) -> None:
         b'{"a":"\\ud800"}', b'{"a":' * 50_000,
     ],
 )  # fmt: skip
-def test_what_is_no_json_is_refused(raw: str) -> None:
+def test_what_is_no_json_is_refused(raw: bytes) -> None:
     error = refused(reading.body, request(raw=raw), CandidateData)
     assert (error.kind, error.code) == (Kind.INVALID, "malformed_json")
 
@@ -128,7 +128,8 @@ def test_faults_of_items_have_their_place() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("ssn", "219-09-9998\n"), ("ssn", "\uff12\uff11\uff19-09-9998"), ("ssn", " 219-09-9998"), ("nationalities", ["US\n"]),
+        ("ssn", "219-09-9998\n"), ("ssn", "\uff12\uff11\uff19-09-9998"), ("ssn", " 219-09-9998"),
+        ("nationalities", ["US\n"]),
         ("email", "a@example.com\n"), ("email", "a@b@c.d"), ("email", "a b@example.com"), ("phone", "+1 555 0100\n"),
         ("phone", "٣٣٣٣٣٣٣"), ("first_name", "x" * 101), ("other_names", ["x"] * 21), ("custom_id", "x" * 256),
     ],
@@ -182,8 +183,8 @@ def odd_bodies(draw: Any) -> Any:
 
 
 KNOWN = {name for each in BODIES for name in names(each)} | {
-    "street", "city", "state", "zipcode", "country", "version", "sha256", "kid", "kty", "alg", "crv", "x", "y", "n", "e",
-    "use",
+    "street", "city", "state", "zipcode", "country", "version", "sha256", "kid", "kty", "alg", "crv", "x", "y", "n",
+    "e", "use",
 }  # fmt: skip
 
 
