@@ -19,7 +19,7 @@ class Company:
     name: str
     deployed: dict[str, Any]
     registered: dict[str, Any]
-    _tokens: dict[tuple[str, ...], str] = field(default_factory=dict)
+    _tokens: dict[tuple[str, ...], str] = field(default_factory=dict, repr=False)
 
     @classmethod
     async def found(cls, client: Client, name: str, credential: str = "secret", title: str | None = None) -> Self:

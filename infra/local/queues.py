@@ -28,10 +28,14 @@ class Queues:
             self.state, company.name, company.deployed["directory_id"], endpoints.env["BULKHEAD_API_AUDIENCE"]
         )
 
+    async def put(self, messages: list[str]) -> None:
+        """Put signed orders on the queue."""
+        await put_on_queue(self.client.endpoints.service_bus_connection_string, messages)
+
     async def send(self, messages: list[str]) -> None:
         """Put signed orders on the queue, and wait until Bulkhead has dealt with as many."""
         _, since = await self.client.journal()
-        await put_on_queue(self.client.endpoints.service_bus_connection_string, messages)
+        await self.put(messages)
         await self.done(QUEUE, len(messages), since)
 
     async def done(self, queue: str, count: int, since: int) -> None:

@@ -1,29 +1,26 @@
 """What happens in the demonstration, part by part."""
 
 import asyncio
-import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.local import journal, leaks
+from infra.local import journal, leaks, people
 from infra.local.client import Client
 from infra.local.company import Company
 from infra.local.demo.attempts import Attempts
 from infra.local.demo.checks import Checks
 from infra.local.demo.intruder import Intruder
+from infra.local.people import Sample
 from infra.local.queues import Queues
 from infra.local.screen import Screen, table
 
-_SAMPLES = Path(__file__).parents[1] / "samples" / "candidates.json"
 _A, _B = "contoso", "fabrikam"
 _POLL = 0.25  # seconds
 _HELD_MS = 800  # long enough for a key to be regenerated meanwhile
 _FINISHED = ("complete", "canceled", "paused")
-
-type Sample = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -72,7 +69,7 @@ class Story:
             await self.queues.system(company).register_key(self.client)
 
     async def _candidates(self) -> None:
-        samples: list[Sample] = json.loads(_SAMPLES.read_text())
+        samples = people.samples()
         self.screen.heading(f"{len(samples)} candidates sign their authorizations")
 
         async def add(sample: Sample) -> None:
@@ -240,11 +237,11 @@ class Story:
         secrets = list(leaks.secrets(issued))
         for noun, texts in (("log files", logs), ("messages", messages), ("stored items", items), ("answers", answers)):
             self._scan(f"{len(issued)} secrets", noun, texts, secrets)
-        people = [piece for sample in self.samples.values() for piece in leaks.personal_data(sample["candidate"])]
+        personal = [piece for sample in self.samples.values() for piece in leaks.personal_data(sample["candidate"])]
         registry = list(leaks.stored_items(self.state, account="bulkhead-registry"))
         for noun, texts in (("log files", logs), ("messages", messages), ("items of the registry", registry)):
-            self._scan("personal data", noun, texts, people)
-        own = leaks.scan(leaks.stored_items(self.state, account=self.a.account), people)
+            self._scan("personal data", noun, texts, personal)
+        own = leaks.scan(leaks.stored_items(self.state, account=self.a.account), personal)
         self.checks.expect(
             bool(own.leaks), "the same search finds personal data where it belongs, in the tenant's own account"
         )

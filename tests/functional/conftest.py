@@ -1,0 +1,57 @@
+"""One running stack for all functional tests, started as a user starts it, and two companies registered with it.
+
+Everything runs in one event loop, the session's, so that connections may stay open from test to test.
+"""
+
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from infra.local import endpoints
+from infra.local.client import Client
+from infra.local.company import Company
+from infra.local.endpoints import Endpoints
+from infra.local.lab import Lab
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="session")
+def stack(state: Path) -> Iterator[Endpoints]:
+    command = [sys.executable, "-m", "infra.local", "up", "--state", str(state), "--json"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own command
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline(), "the stack did not start"
+            yield endpoints.load(state)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def lab(stack: Endpoints, state: Path) -> AsyncIterator[Lab]:
+    async with Client(stack) as client:
+        yield Lab(client, state)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def acme(lab: Lab) -> Company:
+    """Its daemon signs in with a secret."""
+    return await lab.company("secret")
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def globex(lab: Lab) -> Company:
+    """Its daemon signs in with a certificate."""
+    return await lab.company("certificate")

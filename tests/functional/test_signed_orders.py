@@ -1,0 +1,95 @@
+"""The queue of signed orders: what is not in order is moved to the rejected ones, and nothing else happens."""
+
+import time
+import uuid
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from infra.local.company import Company
+from infra.local.lab import Lab
+from infra.local.people import candidate
+from infra.local.queues import QUEUE
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ORDINARY = candidate("C-1001")
+JOBS = {"service": "service_bus", "operation": "schedule", "target": "screenings"}
+
+
+async def test_what_is_rejected(lab: Lab, acme: Company, globex: Company) -> None:
+    ours, theirs = lab.queues.system(acme), lab.queues.system(globex)
+    good = await acme.add_candidate(ORDINARY)
+    unsigned_for = (await acme.must("POST", "/candidates", ORDINARY))["id"]
+    foreign = await globex.add_candidate(ORDINARY)
+    now = int(time.time())
+    whole = ours.order(good, "essential")
+    head, claims, signature = whole.split(".")
+    cases = {
+        "nonsense": "malformed",
+        f"{head}.{claims}.": "bad_signature",
+        f"{head}.{claims}.{signature[:-8]}AAAAAAAA": "bad_signature",
+        f"eyJhbGciOiJub25lIn0.{claims}.": "unknown_key",
+        ours.order(good, "essential", iss=str(uuid.uuid4())): "unknown_issuer",
+        ours.order(good, "essential", key_id="nobody"): "unknown_key",
+        ours.order(good, "essential", key_id=theirs.key_id, iss=globex.deployed["directory_id"]): "bad_signature",
+        theirs.order(good, "essential", iss=acme.deployed["directory_id"]): "unknown_key",
+        ours.order(good, "essential", aud=str(uuid.uuid4())): "wrong_audience",
+        ours.order(good, "essential", iat=now - 7200, exp=now - 3600): "expired",
+        ours.order(good, "essential", iat=now + 3600, exp=now + 7200): "not_yet_valid",
+        ours.order(good, "essential", exp=now + 25 * 3600): "too_long_lived",
+        ours.order(good, "essential", tenant=globex.id): "unknown_tenant",
+        ours.order(good, "essential", jti=""): "malformed",
+        ours.order(good, "no-such-package"): "validation_failed",
+        ours.order(foreign, "essential"): "validation_failed",
+        ours.order(unsigned_for, "essential"): "authorization_required",
+    }
+    since = await lab.now()
+
+    await lab.queues.send(list(cases))
+
+    rejected = await lab.queues.rejected(len(cases))
+    assert {text: rejected.get(text) for text in cases} == cases
+    entries, _ = await lab.client.journal(since)
+    assert not [entry for entry in entries if entry.items() >= JOBS.items()]
+    for company, candidate_id in ((acme, good), (acme, unsigned_for), (globex, foreign)):
+        assert (await company.must("GET", f"/reports?candidate_id={candidate_id}"))["data"] == []
+
+
+async def test_order_makes_one_report_however_often_it_comes(lab: Lab, acme: Company) -> None:
+    candidate_id = await acme.add_candidate(ORDINARY)
+    order = lab.queues.system(acme).order(candidate_id, "essential")
+
+    await lab.queues.send([order] * 4)
+    await lab.queues.send([order])
+
+    (report,) = (await acme.must("GET", f"/reports?candidate_id={candidate_id}"))["data"]
+    assert (await lab.report(acme, report["id"]))["status"] == "complete"
+
+
+async def test_order_waits_while_the_account_does_not_answer(lab: Lab, acme: Company) -> None:
+    candidate_id = await acme.add_candidate(ORDINARY)
+    closed = {"service": "resource_manager", "operation": "list_keys", "target": acme.account, "status": 403}
+    since = await lab.now()
+
+    async with lab.weather(closed):
+        await lab.queues.put([lab.queues.system(acme).order(candidate_id, "watchlist")])
+        await lab.seen(since, service="service_bus", operation="complete", target=QUEUE)
+    await lab.seen(since, count=2, service="service_bus", operation="complete", target=QUEUE)
+
+    (report,) = (await acme.must("GET", f"/reports?candidate_id={candidate_id}"))["data"]
+    assert (await lab.report(acme, report["id"]))["status"] == "complete"
+
+
+async def test_key_set_that_is_no_key_set(acme: Company) -> None:
+    private = Ed25519PrivateKey.generate()
+    jwk = {"kid": "k", "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": "AAAA"}
+    for keys, pointer in (
+        ([jwk], "/keys/0"),
+        ([jwk | {"alg": "ES256"}], "/keys/0"),
+        ([jwk | {"alg": "HS256", "kty": "oct"}], "/keys"),
+        ([jwk | {"d": private.private_bytes_raw().hex()}], "/keys"),
+    ):
+        reply = await acme.call("PUT", "/tenant/signing_keys", {"keys": keys}, headers={"If-Match": "*"})
+        assert reply.status == 422, keys
+        assert reply.json["errors"][0]["pointer"].startswith(pointer)
