@@ -128,5 +128,5 @@ class Listeners:
         if self._proxy is not None:
             self._proxy.close()
         if self._azure is not None:
-            await self._azure.shutdown(0)
+            await self._azure.shutdown(0.1)  # 0 would mean no limit
         await self._runner.cleanup()
