@@ -20,6 +20,9 @@ def quieten_sdks() -> None:
     """The SDKs log requests and quote answers; what matters of them is in our own events."""
     for name in ("azure", "msal", "aiohttp"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Its clients look at their endpoints in the background every five minutes. When the lease under which they began to
+    # has ended by then, the look is refused, as it should be, and the client logs that as an error.
+    logging.getLogger("azure.cosmos").setLevel(logging.CRITICAL)
 
 
 def event(name: str, /, **fields: str | float | None) -> None:

@@ -8,7 +8,7 @@ from shared.core.clock import rfc3339
 from shared.core.errors import BulkheadError, Kind
 from shared.screening import rules
 from shared.screening.engines import Engine, Subject
-from shared.screening.models import Candidate, ReportId, ScreeningId, ScreeningType
+from shared.screening.models import CancellationReason, Candidate, ReportId, ScreeningId, ScreeningType
 from shared.screening.reports import change_report
 from shared.screening.store import ScreeningStore
 
@@ -32,31 +32,35 @@ async def run_screening(
     Delivered twice, it runs once: the second finds it concluded. Raises BulkheadError when the account cannot answer.
     """
     try:
-        report = (await store.report(report_id)).value
+        seen = await store.report(report_id)
     except BulkheadError as error:
         if error.kind is Kind.NOT_FOUND:
             return Fate.NOT_WRITTEN
         raise
+    report = seen.value
     screening = rules.find(report, screening_id)
     if screening is None or screening.status != "pending" or screening.review_required:
         return Fate.DONE
     stamp = rfc3339(now)
     authorization = (await store.authorization(report.candidate_id, report.authorization_id)).value
     if authorization.withdrawn_at is not None:
-        await change_report(
-            store, report_id, lambda one: rules.cancel(one, "candidate_withdrew_consent", stamp, screening_id)
-        )
+        reason: CancellationReason = "candidate_withdrew_consent"
+        await change_report(store, report_id, lambda one: rules.cancel(one, reason, stamp, screening_id), seen)
         return Fate.DONE
     try:
         candidate = (await store.candidate(report.candidate_id)).value
     except BulkheadError as error:
         if error.kind is not Kind.NOT_FOUND:
             raise
-        await change_report(store, report_id, lambda one: rules.cancel(one, "candidate_erased", stamp, screening_id))
+        await change_report(
+            store, report_id, lambda one: rules.cancel(one, "candidate_erased", stamp, screening_id), seen
+        )
         return Fate.DONE
     engine = engines[screening.type]
     outcome = engine.run(_subject(candidate), now.date())
-    await change_report(store, report_id, lambda one: rules.conclude(one, screening_id, outcome, engine.version, stamp))
+    await change_report(
+        store, report_id, lambda one: rules.conclude(one, screening_id, outcome, engine.version, stamp), seen
+    )
     return Fate.DONE
 
 

@@ -110,10 +110,18 @@ async def review(
     return await change_report(store, report_id, decide)
 
 
-async def change_report(store: ScreeningStore, report_id: str, change: Callable[[Report], Report]) -> Versioned[Report]:
-    """Apply `change` to the newest state, again when another change came first. Raises BulkheadError."""
+async def change_report(
+    store: ScreeningStore,
+    report_id: str,
+    change: Callable[[Report], Report],
+    seen: Versioned[Report] | None = None,
+) -> Versioned[Report]:
+    """Apply `change` to the newest state, again when another change came first. Raises BulkheadError.
+
+    `seen` is a state that was just read, to begin with.
+    """
     for _ in range(_ATTEMPTS):
-        current = await store.report(report_id)
+        current, seen = seen or await store.report(report_id), None
         changed = change(current.value)
         if changed == current.value:
             return current
