@@ -140,7 +140,7 @@ async def test_what_is_canceled_while_the_engine_runs_stays_canceled(stage: Any)
     assert (await stage.report(report.id)).status == "canceled"
 
 
-@pytest.mark.parametrize("call", range(5))  # report, authorization, candidate, report, write
+@pytest.mark.parametrize("call", range(4))  # report, authorization, candidate, write
 async def test_an_account_that_does_not_answer_leaves_the_screening_waiting(stage: Any, call: Any) -> None:
     report, made = await stage.ordered("watchlist"), engines()
     stage.documents.failures = [None] * call + [BulkheadError(Kind.THROTTLED, "account_throttled", "Busy.")]
