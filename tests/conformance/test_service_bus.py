@@ -12,6 +12,7 @@ Sources named below: [doc:x] is learn.microsoft.com/azure/service-bus-messaging/
 import asyncio
 import gc
 import os
+import struct
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -39,7 +40,7 @@ from azure.servicebus.exceptions import (
     SessionLockLostError,
 )
 
-from infra.local.standin.service_bus import ServiceBus
+from infra.local.standin.service_bus import ServiceBus, codec
 from infra.local.standin.storage import Storage
 from infra.local.standin.wire import FaultRule, World
 
@@ -690,6 +691,39 @@ async def test_nothing_acknowledged_is_lost_by_a_restart(bus: Bus) -> None:
     assert messages[2].sequence_number > messages[1].sequence_number
     assert await receiver.session.get_state() == b"s"
     assert (await one(await bus.dead_letters(queue))).dead_letter_reason == "why"
+
+
+@pytest.mark.standin
+@scenario
+async def test_a_client_that_gives_up_during_latency_leaves_nothing_behind(bus: Bus) -> None:
+    queue = await bus.queue(requires_session=True)
+    sender = await bus.opened(bus.client.get_queue_sender(queue))
+    await sender.send_messages(ServiceBusMessage("m", session_id="a"))
+    rules = bus.world.weather.rules
+    rules.append(FaultRule("service_bus", operation="accept_session", delay_ms=1500, times=1))
+    impatient = bus.client.get_queue_receiver(queue, session_id="a")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):  # enough to ask for the session, not for the answer
+            await impatient.__aenter__()
+    await eventually(lambda: not rules[0].times)
+    await impatient.close()
+    assert await bodies(await bus.receiver(queue, session_id="a"), 1) == ["m"]
+
+
+@pytest.mark.standin
+@scenario
+async def test_an_idle_connection_is_kept_alive_by_empty_frames(bus: Bus) -> None:
+    port = int(bus.connection_string.split(";")[0].rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    # [amqp:2.7.1]: an open whose idle-time-out is 200 ms
+    fields = [codec.text("c"), b"\x40", codec.uint(512), b"\x60\xff\xff", codec.uint(200)]
+    body = codec.described(0x10, codec.compound(0xD0, fields))
+    writer.write(b"AMQP\x00\x01\x00\x00" + struct.pack(">IBBH", 8 + len(body), 2, 0, 0) + body)
+    empty_frame = struct.pack(">IBBH", 8, 2, 0, 0)
+    async with asyncio.timeout(PATIENCE):
+        await reader.readuntil(empty_frame * 2)
+    writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.standin

@@ -13,7 +13,7 @@ from proton import Collector, Delivery, Endpoint, Event, Link, Transport, Transp
 from proton import Connection as Engine
 
 from infra.local.standin.service_bus import errors
-from infra.local.standin.service_bus.broker import Broker
+from infra.local.standin.service_bus.broker import Broker, Pending
 from infra.local.standin.service_bus.errors import Refusal
 from infra.local.standin.service_bus.frames import MAX_FRAME_SIZE, FrameReader
 from infra.local.standin.service_bus.links import Consumer, Producer, refuse_link
@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
         self._links: dict[Link, ServerLink] = {}
         self._frames = FrameReader()
         self._message_format = 0
+        self._flush_asked = False
         self._loop = asyncio.get_running_loop()
         self._socket: asyncio.Transport | None = None
         self._tick: asyncio.TimerHandle | None = None
@@ -77,7 +78,7 @@ class Connection(asyncio.Protocol):
                 self._push(frame)
         except TransportException:
             self._transport.close_tail()
-        self.flush()
+        self._write()
 
     def eof_received(self) -> bool:
         """See asyncio.Protocol."""
@@ -108,7 +109,13 @@ class Connection(asyncio.Protocol):
             self._socket = None
 
     def flush(self) -> None:
-        """See the broker's Caller."""
+        """See the broker's Caller. Comes to pass once in a turn of the loop, however often it was asked for."""
+        if not self._flush_asked:
+            self._flush_asked = True
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        self._flush_asked = False
         if self._socket is None:
             return
         while (pending := self._transport.pending()) > 0:
@@ -123,7 +130,7 @@ class Connection(asyncio.Protocol):
         if self._engine.state & Endpoint.LOCAL_ACTIVE:
             self._engine.condition = errors.condition("amqp:connection:forced", "The service is shutting down.")
             self._engine.close()
-            self.flush()
+            self._write()
         if self._socket is not None:
             self._socket.close()
 
@@ -173,7 +180,7 @@ class Connection(asyncio.Protocol):
         self._tick = None
         deadline = self._transport.tick(self._loop.time())
         self._handle_events()
-        self.flush()
+        self._write()
         if deadline and self._socket is not None:
             self._tick = self._loop.call_at(deadline, self._on_tick)
 
@@ -195,6 +202,8 @@ class Connection(asyncio.Protocol):
         principal = self.grants.principal(entity_path, self.broker.world.now())
 
         def act() -> None:
+            if link.state & Endpoint.REMOTE_CLOSED:  # by a client that did not wait for a delayed answer
+                raise Pending
             if principal is None:
                 claim = "Listen" if link.is_sender else "Send"
                 raise errors.unauthorized(
@@ -228,7 +237,7 @@ class Connection(asyncio.Protocol):
             handler.on_closed()
         if not link.state & Endpoint.LOCAL_CLOSED:
             link.close()
-        link.free()
+        # it is freed with its connection: an answer delayed by latency may still refer to it
 
     def _on_flow(self, event: Event) -> None:
         if (handler := self._links.get(event.link)) is not None:

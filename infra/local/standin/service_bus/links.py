@@ -296,9 +296,8 @@ class Consumer:
         for group in (self._entity.waiting, self._entity.consumers):
             if self in group:
                 group.remove(self)
-        session, self.session = self.session, None
-        if session is not None:
-            self._entity.queue.release_session(session)
+        if self.session is not None:  # it stays known here, so that late settlements are refused for what they are
+            self._entity.queue.release_session(self.session)
             self._connection.broker.pump(self._entity)
 
     def _record(self, operation: str, status: int) -> None:

@@ -120,7 +120,10 @@ class RequestLink:
 
     def _manage(self, request: Message, entity: Entity) -> None:
         operation = str((request.properties or {}).get("operation", ""))
+        asked = request.body or {}
         name, handler = _OPERATIONS.get(operation, (operation.removeprefix(_PREFIX) or "unknown", None))
+        if handler is _update_disposition:
+            name = _SETTLEMENTS.get(str(asked.get("disposition-status")), name)
 
         def act() -> None:
             if handler is None:
@@ -128,7 +131,7 @@ class RequestLink:
             broker = self._connection.broker
             broker.advance(entity)
             try:
-                status, body = handler(broker, entity, request.body or {})
+                status, body = handler(broker, entity, asked)
             except (KeyError, TypeError, ValueError) as error:
                 raise errors.bad_argument(f"The request is not complete: {error!r}") from error
             properties = {"statusCode": int32(status), "statusDescription": "OK" if status == 200 else "No Content"}
@@ -217,6 +220,9 @@ def _set_session_state(_broker: Broker, entity: Entity, body: dict[str, Any]) ->
     entity.queue.set_session_state(session.session_id, None if state is None else bytes(state))
     return 200, None
 
+
+# what a settlement is called when it comes over a link
+_SETTLEMENTS = {"completed": "complete", "abandoned": "abandon", "suspended": "dead_letter", "defered": "defer"}
 
 _OPERATIONS: dict[str, tuple[str, Operation | None]] = {
     _PREFIX + "renew-lock": ("renew_lock", _renew_lock),

@@ -11,6 +11,7 @@ from infra.local.standin.wire import World
 
 _KEY_NAME = "RootManageSharedAccessKey"  # Azure's name for the rule that every namespace is born with
 _KEYS = "service_bus/keys"
+_PATIENCE = 1.0  # seconds that clients have to take what was sent to them before the service ends
 
 
 class ServiceBus:
@@ -84,7 +85,11 @@ class ServiceBus:
             self._server.close()
             for connection in list(self._connections):
                 connection.close()
-            await self._server.wait_closed()
+            try:
+                await asyncio.wait_for(self._server.wait_closed(), _PATIENCE)
+            except TimeoutError:  # a client that does not read
+                self._server.abort_clients()
+                await self._server.wait_closed()
             self._server = None
 
     def messages(self) -> list[tuple[str, str]]:
