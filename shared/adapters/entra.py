@@ -44,6 +44,9 @@ class Entra:
             raise _refusal(error) from error
         except AzureError as error:
             raise access_error(2, error) from error
+        except (TypeError, ValueError, KeyError) as error:
+            # azure-identity takes whatever comes for a JSON object; a gateway's error page is none.
+            raise AccessError(2, Failure.TRANSIENT) from error
 
     def _credential(
         self, daemon: Daemon, credential: Credential
@@ -86,12 +89,19 @@ def _refusal(error: ClientAuthenticationError) -> AccessError:
 class SigningKeys:
     """Entra's public signing keys, cached. Asked again for an unknown key, but not more often than `pause` seconds.
 
-    The pause stops a caller who invents key ids from making us hammer Entra. Keys are renewed after `lifetime`, so
-    that a withdrawn key stops working ("Signing key rollover in the Microsoft identity platform": check each 24 h).
+    The pause stops a caller who invents key ids from making us hammer Entra; after a failure it is shorter. Keys are
+    renewed after `lifetime`, so that a withdrawn key stops working ("Signing key rollover in the Microsoft identity
+    platform": check each 24 h).
     """
 
     def __init__(
-        self, transport: SharedTransport, clock: Clock, *, pause: float = 30, lifetime: float = 6 * 3600
+        self,
+        transport: SharedTransport,
+        clock: Clock,
+        *,
+        pause: float = 30,
+        pause_after_failure: float = 2,
+        lifetime: float = 6 * 3600,
     ) -> None:
         self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
             _AUTHORITY,
@@ -100,37 +110,48 @@ class SigningKeys:
         )
         self._clock = clock
         self._pause = pause
+        self._pause_after_failure = pause_after_failure
         self._lifetime = lifetime
         self._keys: dict[str, SigningKey] = {}
-        self._fetched: float | None = None
+        self._expire = self._ask_again = float("-inf")
+        self._failed = False
         self._lock = asyncio.Lock()
 
     async def get(self, kid: str) -> SigningKey:
         """The key `kid`. Raises BulkheadError: unauthenticated for an unknown key, unavailable without an answer."""
-        if self._age() > self._lifetime or (kid not in self._keys and self._age() > self._pause):
+        if self._to_be_asked_for(kid):
             async with self._lock:
-                if self._age() > self._pause:
+                if self._to_be_asked_for(kid):  # not yet by another request
                     await self._fetch()
-        try:
+        if self._has(kid):
             return self._keys[kid]
-        except KeyError:
-            raise BulkheadError(Kind.UNAUTHENTICATED, "invalid_token", "The token's key is unknown.") from None
+        if self._failed:
+            raise BulkheadError(
+                Kind.UNAVAILABLE, "identity_unavailable", "Tokens cannot be verified at the moment.", retry_after=5
+            )
+        raise BulkheadError(Kind.UNAUTHENTICATED, "invalid_token", "The token's key is unknown.")
 
-    def _age(self) -> float:
-        return float("inf") if self._fetched is None else self._clock.monotonic() - self._fetched
+    def _has(self, kid: str) -> bool:
+        return kid in self._keys and self._clock.monotonic() <= self._expire
+
+    def _to_be_asked_for(self, kid: str) -> bool:
+        return not self._has(kid) and self._clock.monotonic() > self._ask_again
 
     async def _fetch(self) -> None:
         try:
             answer = await self._client.send_request(HttpRequest("GET", f"{_AUTHORITY}/common/discovery/v2.0/keys"))
             answer.raise_for_status()
             document = answer.json()
-            self._keys = {
+            keys = {
                 key["kid"]: SigningKey(key["kid"], jwt.PyJWK(key, algorithm="RS256").key, key["issuer"])
                 for key in document["keys"]
                 if key.get("kty") == "RSA" and key.get("issuer")
             }
-        except (AzureError, ValueError, KeyError, jwt.PyJWTError) as error:
-            raise BulkheadError(
-                Kind.UNAVAILABLE, "identity_unavailable", "Tokens cannot be verified at the moment.", retry_after=5
-            ) from error
-        self._fetched = self._clock.monotonic()
+        except (AzureError, ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError):
+            self._failed = True
+            self._ask_again = self._clock.monotonic() + self._pause_after_failure
+            return
+        self._failed = False
+        self._keys = keys
+        self._expire = self._clock.monotonic() + self._lifetime
+        self._ask_again = self._clock.monotonic() + self._pause

@@ -1,5 +1,6 @@
 """From the errors of azure-core to the broker's classes of failure, by status and code."""
 
+import re
 from typing import Any, cast
 
 from azure.core.exceptions import AzureError, HttpResponseError
@@ -13,6 +14,7 @@ _BY_STATUS = {
     408: Failure.TRANSIENT,
     429: Failure.THROTTLED,
 }
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 
 
 def access_error(step: Step, error: AzureError) -> AccessError:
@@ -27,8 +29,5 @@ def access_error(step: Step, error: AzureError) -> AccessError:
 def retry_after(error: HttpResponseError) -> float | None:
     """Seconds of the answer's Retry-After header, if it has a usable one."""
     response = cast(Any, error.response)  # azure-core types only what its two generations of answers share
-    value = response.headers.get("Retry-After") if response is not None else None
-    try:
-        return max(0.0, float(value)) if value else None
-    except ValueError:
-        return None  # a date: Azure's services send seconds
+    value = response.headers.get("Retry-After", "") if response is not None else ""
+    return float(value) if _SECONDS.fullmatch(value) else None  # a date is not read: Azure's services send seconds
