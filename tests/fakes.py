@@ -243,10 +243,13 @@ class FakeApplications:
             raise BulkheadError(Kind.UNPROCESSABLE, "application_unusable", "No such application.") from None
 
 
-@cache
 def rsa_key(name: str = "entra") -> rsa.RSAPrivateKey:
     """A throw-away key; the same name gives the same key within a process."""
-    del name
+    return _rsa_keys(name)
+
+
+@cache
+def _rsa_keys(_: str) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
