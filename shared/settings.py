@@ -116,7 +116,11 @@ class _Reader:
 
     def url(self, name: str) -> str:
         value = self.text(name)
-        if value and (urlsplit(value).scheme != "https" or not urlsplit(value).hostname):
+        try:
+            usable = urlsplit(value).scheme == "https" and bool(urlsplit(value).hostname)
+        except ValueError:  # its text quotes the value
+            usable = False
+        if value and not usable:
             self.problems.append(f"{name} must be an https URL")
         return value
 
