@@ -66,12 +66,14 @@ def fault_message(status: int) -> str:
 
 
 class HttpService(Protocol):
-    """A service that speaks HTTP. `operations` are the names that `route` gives to what is implemented."""
+    """A service that speaks HTTP."""
 
     name: ServiceName
 
     @property
-    def operations(self) -> frozenset[str]: ...
+    def operations(self) -> frozenset[str]:
+        """The names that `route` gives to what is implemented."""
+        ...
 
     def route(self, call: Call) -> Handler | None:
         """Set `call.operation` and `call.target` and give the handler; None for what is not implemented (501)."""
