@@ -43,6 +43,7 @@ class ResourceManagerApplications:
             application = await self._get(application_id, "2021-07-01")
             subscription_id = application_id.split("/")[2]
             subscription = await self._get(f"/subscriptions/{subscription_id}", "2022-12-01")
+            directory_id = DirectoryId(str(subscription["tenantId"]).lower())
             group = str(application["properties"]["managedResourceGroupId"]).rsplit("/", 1)[-1]
             async with CosmosDBManagementClient(
                 self._identity, subscription_id, transport=self._transport, retry_total=2
@@ -60,7 +61,7 @@ class ResourceManagerApplications:
             raise _unusable("The application's resource group does not hold exactly one Cosmos DB account.")
         return ManagedApplication(
             application_id=application_id,
-            directory_id=DirectoryId(str(subscription["tenantId"]).lower()),
+            directory_id=directory_id,
             account=Account(resource_id=accounts[0].id, endpoint=accounts[0].document_endpoint),
         )
 

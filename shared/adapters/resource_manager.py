@@ -53,8 +53,16 @@ class ResourceManager:
             raise access_error(3, error) from error
         finally:
             request.headers.pop("Authorization", None)  # an error's traceback keeps the request, not the token
-        answer = cast(dict[str, Any], response.json())
-        keys = [(kind, Secret(answer[field])) for field, kind in _FIELDS.items() if answer.get(field)]
+        keys = _listed(response)
         if not keys:
             raise AccessError(3, Failure.MISCONFIGURED)
         return Keyring(account.resource_id, keys)
+
+
+def _listed(response: AsyncHttpResponse) -> list[tuple[KeyKind, Secret]]:
+    """The keys of an answer; none when it is no answer. The parser's error quotes the text, so it goes no further."""
+    try:
+        answer = cast(dict[str, Any], response.json())
+        return [(kind, Secret(answer[field])) for field, kind in _FIELDS.items() if answer.get(field)]
+    except (ValueError, TypeError, AttributeError):
+        return []
