@@ -1,9 +1,11 @@
 """Service Bus: the queues that the application writes to. Senders stay open, since opening one takes half a second."""
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, timedelta
+from typing import Any
 
 import msgspec
 from azure.core.credentials_async import AsyncTokenCredential
@@ -21,6 +23,8 @@ SCREENINGS = "screenings"
 CHECK_REQUESTS = "check-requests"
 REJECTED = "check-requests-rejected"
 
+# Seconds. The SDK's own defaults would keep a request for longer than it is worth waiting for.
+_RETRIES: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
 _SESSIONS_PER_TENANT = 4  # a tenant's flood occupies at most so many sessions at a time, so others get their turn
 
 
@@ -47,7 +51,9 @@ class Queues:
             try:
                 await sender.send_messages(list(messages))
             except (ServiceBusError, OSError, ValueError) as error:
-                self._senders.pop(queue, None)
+                del self._senders[queue]  # its link may be broken: the next message gets a new one
+                with contextlib.suppress(ServiceBusError, OSError):
+                    await sender.close()
                 raise BulkheadError(
                     Kind.UNAVAILABLE, "queue_unavailable", "The work cannot be queued at the moment.", retry_after=5
                 ) from error
@@ -62,10 +68,10 @@ def connect(
 ) -> ServiceBusClient:
     """A client by connection string (local stack), else by namespace with the managed identity."""
     if connection_string is not None:
-        return ServiceBusClient.from_connection_string(connection_string.reveal())
+        return ServiceBusClient.from_connection_string(connection_string.reveal(), **_RETRIES)
     if namespace is None:
         raise ValueError("neither a connection string nor a namespace")
-    return ServiceBusClient(namespace, identity)
+    return ServiceBusClient(namespace, identity, **_RETRIES)
 
 
 class Screenings:
@@ -80,7 +86,9 @@ class Screenings:
             ServiceBusMessage(
                 msgspec.json.encode(job),
                 content_type="application/json",
-                session_id=f"{job.tenant_id}-{zlib.crc32(job.report_id.encode()) % _SESSIONS_PER_TENANT}",
+                session_id=f"{job.tenant_id}-{zlib.crc32(job.report_id.encode()) % # Seconds. The SDK's own defaults would keep a request for longer than it is worth waiting for.
+_RETRIES: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
+_SESSIONS_PER_TENANT}",
                 correlation_id=REQUEST_ID.get() or None,
             )
             for job in jobs
