@@ -31,5 +31,8 @@ check: $(STAMP)  ## what CI runs: ruff, types, import contracts, tests
 	@PYTHONPATH=. .venv/bin/lint-imports
 	@$(PYTHON) -m pytest
 
+bench: $(STAMP)  ## the benchmarks, side by side: a table, and JSON under build/bench
+	@$(PYTHON) -m tests.benchmarks.jit
+
 clean:  ## remove what the targets made
 	@rm -rf .venv .local build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
