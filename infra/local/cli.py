@@ -41,24 +41,19 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m infra.local", description="Bulkhead on an embedded stand-in for Azure, on this machine."
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--state", type=Path, default=DEFAULT_STATE, metavar="DIR", help="directory of the stack (default: %(default)s)"
-    )
-    common.add_argument("--json", action="store_true", help="print JSON")
 
-    def command(name: str, description: str, run: commands.Command) -> argparse.ArgumentParser:
-        made = subparsers.add_parser(name, help=description, description=description, parents=[common])
-        made.set_defaults(run=run)
-        return made
+    def command(
+        name: str, description: str, run: commands.Command, *, state: Path = DEFAULT_STATE
+    ) -> argparse.ArgumentParser:
+        return _add(subparsers, name, description, run, state)
 
     up = command("up", "Start stand-in and app and keep them running; Ctrl-C ends both.", commands.up)
     up.add_argument("--instances", type=_count, default=1, metavar="N", help="app processes behind one front door")
     up.add_argument("--base-port", type=_port, metavar="P", help="first of the ports; P itself is Bulkhead's API")
     up.add_argument("--latency", choices=sorted(LATENCY_MS), default="none", help="answer as slowly as Azure")
 
-    demo = command("demo", "Run the main job to its end over a fresh state, and show what happened.", commands.demo)
-    demo.set_defaults(state=DEFAULT_STATE / "demo")
+    text = "Run the main job to its end over a fresh state, and show what happened."
+    command("demo", text, commands.demo, state=DEFAULT_STATE / "demo")
 
     tenant = subparsers.add_parser("tenant", help="Deploy, register or delete a tenant.")
     verbs = tenant.add_subparsers(required=True, metavar="VERB")
@@ -67,9 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         ("register", commands.register, "The publisher makes the tenant's daemon and registers it with Bulkhead."),
         ("delete", commands.delete, "A customer deletes the managed application, and with it all its data."),
     ):
-        made = verbs.add_parser(verb, help=text, description=text, parents=[common])
+        made = _add(verbs, verb, text, run, DEFAULT_STATE)
         made.add_argument("name", metavar="NAME")
-        made.set_defaults(run=run)
         if verb == "register":
             made.add_argument(
                 "--credential",
@@ -111,6 +105,22 @@ def _parser() -> argparse.ArgumentParser:
     journal.add_argument("--since", type=int, default=0, metavar="SEQ", help="from this entry on")
     journal.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
     return parser
+
+
+def _add(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    description: str,
+    run: commands.Command,
+    state: Path,
+) -> argparse.ArgumentParser:
+    made = subparsers.add_parser(name, help=description, description=description)
+    made.set_defaults(run=run)
+    made.add_argument(
+        "--state", type=Path, default=state, metavar="DIR", help="directory of the stack (default: %(default)s)"
+    )
+    made.add_argument("--json", action="store_true", help="print JSON")
+    return made
 
 
 def _faults(parser: argparse.ArgumentParser) -> None:

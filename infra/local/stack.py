@@ -112,6 +112,8 @@ class Stack:
             endpoints.withdraw(self.state)  # of one that was killed
             (self.state / "logs").mkdir(exist_ok=True)
             found = await self._start_stand_in()
+            # An account's budget of listKeys is shared by all processes.
+            found["env"] |= {"BULKHEAD_INSTANCES_AT_MOST": str(self._ports.instances)}
             await self._start_apps(found["env"])
             urls = list(self._apps.urls.values())
             self.endpoints = Endpoints(functions=self._apps.front_door, apps={"data": urls, "control": urls}, **found)

@@ -17,6 +17,7 @@ from infra.local.client import Client
 from infra.local.company import Company
 from infra.local.endpoints import Endpoints
 from infra.local.lab import Lab
+from infra.local.stack import choose_ports
 
 PROJECT = Path(__file__).parents[2]
 
@@ -29,6 +30,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def stack(state: Path) -> Iterator[Endpoints]:
     command = [sys.executable, "-m", "infra.local", "up", "--state", str(state), "--json"]
+    command += ["--base-port", str(choose_ports(1).first)]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own command
         assert process.stdout is not None
         try:

@@ -69,7 +69,7 @@ async def test_order_makes_one_report_however_often_it_comes(lab: Lab, acme: Com
 
 async def test_order_waits_while_the_account_does_not_answer(lab: Lab, acme: Company) -> None:
     candidate_id = await acme.add_candidate(ORDINARY)
-    closed = {"service": "resource_manager", "operation": "list_keys", "target": acme.account, "status": 403}
+    closed = {"service": "resource_manager", "operation": "list_keys", "target": acme.account, "status": 503}
     since = await lab.now()
 
     async with lab.weather(closed):
