@@ -86,9 +86,7 @@ class Screenings:
             ServiceBusMessage(
                 msgspec.json.encode(job),
                 content_type="application/json",
-                session_id=f"{job.tenant_id}-{zlib.crc32(job.report_id.encode()) % # Seconds. The SDK's own defaults would keep a request for longer than it is worth waiting for.
-_RETRIES: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
-_SESSIONS_PER_TENANT}",
+                session_id=f"{job.tenant_id}-{zlib.crc32(job.report_id.encode()) % _SESSIONS_PER_TENANT}",
                 correlation_id=REQUEST_ID.get() or None,
             )
             for job in jobs
