@@ -129,7 +129,9 @@ class Broker:
             seconds = max(seconds, error.retry_after or 0.0)
         if seconds > 0 and target.tenant_id not in self._failed:
             self._failed = {one: known for one, known in self._failed.items() if known[0] > now}
-            self._failed[target.tenant_id] = (now + seconds, error)
+            # A copy: through traceback and cause the error itself holds what was sent, the credential among it.
+            kept = AccessError(error.step, error.failure, status=error.status)
+            self._failed[target.tenant_id] = (now + seconds, kept)
             self._watcher(
                 "access_failed", tenant_id=target.tenant_id, step=error.step, failure=error.failure, status=error.status
             )
