@@ -30,7 +30,13 @@ from infra.local.standin.stand_in import StandIn
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "standin: needs what only the stand-in offers; not run against real Azure")
+    for marker in (
+        "standin: needs what only the stand-in offers; not run against real Azure",
+        "plays(service, operations): what the test has the service do, as the journal names it, with spaces between",
+        "not_played(text): the test shows that this answers 501",
+        "inferred(text): the test expects what no source says",
+    ):
+        config.addinivalue_line("markers", marker)
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,24 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
             patch.setenv(name, value)
         yield cloud
     cloud.stop()
+
+
+@pytest.fixture(autouse=True)
+def plays_what_it_says(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Holds a test to its marker `plays`, from which COVERAGE.md is written."""
+    promised = {
+        (marker.args[0], operation)
+        for marker in request.node.iter_markers("plays")
+        for operation in marker.args[1].split()
+    }
+    if not promised or "cloud" not in request.fixturenames:
+        yield
+        return
+    cloud = request.getfixturevalue("cloud")
+    _, since = cloud.journal(10**9)
+    yield
+    entries, _ = cloud.journal(since)
+    assert promised - {(entry["service"], entry["operation"]) for entry in entries} == set()
 
 
 @pytest.fixture

@@ -137,6 +137,7 @@ def stored_secret(cloud: Any, tenant: Any) -> str:
     return str(cloud.azure.vaults.secret(vault, tenant.credential_name).versions[-1].value)
 
 
+@pytest.mark.plays("entra", "issue_token")
 async def test_rotation_of_a_daemons_credential(cloud: Any, http: aiohttp.ClientSession) -> None:
     tenant = cloud.deploy()
     old = stored_secret(cloud, tenant)
@@ -161,6 +162,7 @@ def test_secrets_lists_everything_ever_issued(cloud: Any) -> None:
     assert cloud.endpoints.env["IDENTITY_HEADER"] in values
 
 
+@pytest.mark.plays("entra", "jwks")
 async def test_latency_delays_one_service(cloud: Any, http: aiohttp.ClientSession) -> None:
     cloud.control("PUT", "/latency", {"entra": 150})
     assert cloud.control("GET", "/latency")[1]["entra"] == 150
@@ -170,6 +172,7 @@ async def test_latency_delays_one_service(cloud: Any, http: aiohttp.ClientSessio
     assert time.monotonic() - start >= 0.15
 
 
+@pytest.mark.plays("entra", "jwks")
 async def test_fault_with_status_and_times(cloud: Any, http: aiohttp.ClientSession) -> None:
     rule = {"service": "entra", "operation": "jwks", "retry_after": 7, "times": 2}
     cloud.control("PUT", "/faults", {"rules": [rule]})
@@ -184,6 +187,7 @@ async def test_fault_with_status_and_times(cloud: Any, http: aiohttp.ClientSessi
 
 
 @pytest.mark.parametrize("drop", ["request", "answer"])
+@pytest.mark.plays("resource_manager", "regenerate_key")
 async def test_dropped_connection_before_and_after_the_call(cloud: Any, http: aiohttp.ClientSession, drop: str) -> None:
     tenant = cloud.deploy()
     token, _ = cloud.azure.tokens.app_token(
@@ -223,6 +227,7 @@ async def test_hosts_do_not_mix(http: aiohttp.ClientSession) -> None:
         assert answer.status == 421
 
 
+@pytest.mark.plays("entra", "jwks")
 async def test_many_new_connections_at_once(http: aiohttp.ClientSession) -> None:
     async def get() -> int:
         async with http.get(f"{LOGIN}/common/discovery/v2.0/keys") as answer:
@@ -231,6 +236,7 @@ async def test_many_new_connections_at_once(http: aiohttp.ClientSession) -> None
     assert await asyncio.gather(*(get() for _ in range(100))) == [200] * 100
 
 
+@pytest.mark.not_played("Microsoft Graph: its host is there, and every call is refused")
 async def test_graph_is_refused_and_journalled(cloud: Any, http: aiohttp.ClientSession) -> None:
     _, since = cloud.journal()
     async with http.get("https://graph.microsoft.com/v1.0/applications") as answer:
@@ -259,6 +265,10 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.plays("entra", "issue_token")
+@pytest.mark.plays("resource_manager", "list_keys")
+@pytest.mark.plays("key_vault", "challenge get_secret")
+@pytest.mark.plays("managed_identity", "issue_token")
 def test_steps_with_unmodified_sdks_and_nothing_but_the_environment(cloud: Any, tenant: Any) -> None:
     """Steps 1 to 4 of an invocation in a process of its own, whose clients get no option at all."""
     arguments = [

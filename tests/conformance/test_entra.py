@@ -70,6 +70,7 @@ def assertion(keys: ClientCertificate, client_id: str, directory_id: str, **chan
     return jwt.encode(claims | changes, key, algorithm="PS256", headers={"x5t#S256": thumbprint})
 
 
+@pytest.mark.plays("entra", "issue_token jwks openid_configuration")
 async def test_token_is_verifiable_with_published_keys(
     cloud: Any, http: aiohttp.ClientSession, application: Application, secret: str, options: dict[str, Any]
 ) -> None:
@@ -96,6 +97,7 @@ async def test_token_is_verifiable_with_published_keys(
 
 
 @pytest.mark.parametrize("place", ["common", "organizations", None])
+@pytest.mark.plays("entra", "jwks")
 async def test_keys_are_published_for_all_and_for_one_directory(
     cloud: Any, http: aiohttp.ClientSession, place: str | None
 ) -> None:
@@ -107,12 +109,14 @@ async def test_keys_are_published_for_all_and_for_one_directory(
     assert key["issuer"] == f"{LOGIN}/{tenant}/v2.0"
 
 
+@pytest.mark.plays("entra", "issue_token openid_configuration")
 def test_synchronous_secret_credential(cloud: Any, application: Application, secret: str) -> None:
     with SyncSecretCredential(cloud.publisher_directory_id, application.client_id, secret) as credential:
         assert credential.get_token(ARM).expires_on > time.time() + 3500
 
 
 @pytest.mark.parametrize("form_of_key", ["pem", "pkcs12"])
+@pytest.mark.plays("entra", "issue_token")
 async def test_certificate_credential(
     cloud: Any,
     application: Application,
@@ -130,6 +134,7 @@ async def test_certificate_credential(
     assert jwt.decode(token, options={"verify_signature": False})["appidacr"] == "2"
 
 
+@pytest.mark.plays("entra", "issue_token openid_configuration")
 def test_synchronous_certificate_credential(cloud: Any, application: Application, certificate: bytes) -> None:
     # Through MSAL, which asks for openid-configuration first; source: msal/application.py
     with SyncCertificateCredential(
@@ -138,6 +143,7 @@ def test_synchronous_certificate_credential(cloud: Any, application: Application
         assert credential.get_token(ARM).token
 
 
+@pytest.mark.plays("entra", "issue_token")
 async def test_rs256_assertion_named_by_x5t(
     cloud: Any, http: aiohttp.ClientSession, application: Application, certificate: bytes, keys: ClientCertificate
 ) -> None:
@@ -155,6 +161,7 @@ async def test_rs256_assertion_named_by_x5t(
     assert status == 200
 
 
+@pytest.mark.plays("entra", "issue_token")
 async def test_wrong_secret_as_the_sdk_shows_it(cloud: Any, application: Application, options: dict[str, Any]) -> None:
     async with ClientSecretCredential(
         cloud.publisher_directory_id, application.client_id, "wrong", **options
@@ -178,6 +185,7 @@ async def test_wrong_secret_as_the_sdk_shows_it(cloud: Any, application: Applica
         ({"client_assertion": "x.y.z", "client_assertion_type": ASSERTION_TYPE}, 400, "invalid_request", 50027),
     ],
 )
+@pytest.mark.plays("entra", "issue_token")
 async def test_refusals(
     cloud: Any,
     http: aiohttp.ClientSession,
@@ -203,6 +211,7 @@ async def test_refusals(
         ("https://no-such-account.documents.azure.com/.default", "invalid_resource", 500011),
     ],
 )
+@pytest.mark.plays("entra", "issue_token")
 async def test_refused_scopes(
     cloud: Any,
     http: aiohttp.ClientSession,
@@ -218,6 +227,7 @@ async def test_refused_scopes(
     assert (got, body["error"], body["error_codes"]) == (400, error, [code])
 
 
+@pytest.mark.plays("entra", "issue_token openid_configuration")
 async def test_unknown_directory(http: aiohttp.ClientSession) -> None:
     unknown = str(uuid.uuid4())
     status, body = await ask(http, unknown, **form(str(uuid.uuid4()), client_secret="x"))
@@ -226,6 +236,7 @@ async def test_unknown_directory(http: aiohttp.ClientSession) -> None:
         assert answer.status == 400
 
 
+@pytest.mark.plays("entra", "issue_token")
 async def test_application_is_unknown_in_another_directory(
     http: aiohttp.ClientSession, application: Application, secret: str, tenant: Any
 ) -> None:
@@ -242,6 +253,7 @@ async def test_application_is_unknown_in_another_directory(
         ({"nbf": int(time.time()) + 4000, "exp": int(time.time()) + 5000}, 700024),
     ],
 )
+@pytest.mark.plays("entra", "issue_token")
 async def test_refused_assertions(
     cloud: Any,
     http: aiohttp.ClientSession,
@@ -261,6 +273,7 @@ async def test_refused_assertions(
     assert (status, body["error"], body["error_codes"]) == (401, "invalid_client", [code])
 
 
+@pytest.mark.plays("entra", "issue_token")
 async def test_assertion_by_an_unregistered_key(
     cloud: Any, http: aiohttp.ClientSession, application: Application, certificate: bytes, keys: ClientCertificate
 ) -> None:
@@ -284,6 +297,7 @@ async def test_assertion_by_an_unregistered_key(
         assert (status, body["error"], body["error_codes"]) == (401, "invalid_client", [700027])
 
 
+@pytest.mark.plays("entra", "issue_token")
 async def test_two_secrets_until_one_is_removed(
     cloud: Any, http: aiohttp.ClientSession, application: Application, secret: str
 ) -> None:
@@ -301,7 +315,32 @@ async def test_two_secrets_until_one_is_removed(
     assert statuses == [401, 200]
 
 
+@pytest.mark.plays("entra", "instance_discovery")
+async def test_instance_discovery(cloud: Any, http: aiohttp.ClientSession) -> None:
+    # MSAL asks for it once, unless told not to; source: msal/authority.py
+    authority = f"{LOGIN}/{cloud.publisher_directory_id}/oauth2/v2.0/authorize"
+    parameters = {"api-version": "1.1", "authorization_endpoint": authority}
+    async with http.get(f"{LOGIN}/common/discovery/instance", params=parameters) as answer:
+        body = await answer.json()
+    assert body["tenant_discovery_endpoint"].endswith("/.well-known/openid-configuration")
+    assert any("login.microsoftonline.com" in one["aliases"] for one in body["metadata"])
+
+
 @pytest.mark.standin
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "oauth2/v2.0/authorize"), ("POST", "oauth2/v2.0/devicecode"), ("POST", "oauth2/token")],
+)
+@pytest.mark.not_played(
+    "signing in of users, refreshing, on-behalf-of, device codes, the v1.0 endpoint, conditional access"
+)
+async def test_calls_that_are_not_played(cloud: Any, http: aiohttp.ClientSession, method: str, path: str) -> None:
+    async with http.request(method, f"{LOGIN}/{cloud.publisher_directory_id}/{path}") as answer:
+        assert (answer.status, (await answer.json())["error"]) == (501, "not_implemented")
+
+
+@pytest.mark.standin
+@pytest.mark.plays("entra", "issue_token")
 async def test_expired_secret(cloud: Any, http: aiohttp.ClientSession, application: Application, secret: str) -> None:
     with cloud.later(366 * 86_400):
         status, body = await ask(
@@ -311,6 +350,7 @@ async def test_expired_secret(cloud: Any, http: aiohttp.ClientSession, applicati
 
 
 @pytest.mark.standin
+@pytest.mark.plays("entra", "issue_token")
 async def test_journal_and_correlation(
     cloud: Any, http: aiohttp.ClientSession, application: Application, secret: str
 ) -> None:
@@ -332,6 +372,7 @@ async def test_journal_and_correlation(
     ]
 
 
+@pytest.mark.plays("managed_identity", "issue_token")
 async def test_managed_identity_refusals(cloud: Any, http: aiohttp.ClientSession) -> None:
     # Source: learn.microsoft.com/azure/app-service/overview-managed-identity and how MSAL reads `statusCode`
     url, header = cloud.endpoints.env["IDENTITY_ENDPOINT"], cloud.endpoints.env["IDENTITY_HEADER"]

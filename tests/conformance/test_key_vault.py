@@ -39,6 +39,7 @@ def new_name() -> str:
     return f"test-{uuid.uuid4().hex}"
 
 
+@pytest.mark.plays("key_vault", "get_secret list_secret_versions set_secret")
 async def test_versions(vault: SecretClient) -> None:
     # Source: learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates, versions
     name = new_name()
@@ -54,6 +55,7 @@ async def test_versions(vault: SecretClient) -> None:
     assert sorted(map(str, versions)) == sorted([str(first.properties.version), str(second.properties.version)])
 
 
+@pytest.mark.plays("key_vault", "get_secret set_secret")
 async def test_secret_that_is_not_there(vault: SecretClient) -> None:
     name = new_name()
     with pytest.raises(ResourceNotFoundError) as caught:
@@ -64,6 +66,7 @@ async def test_secret_that_is_not_there(vault: SecretClient) -> None:
         await vault.get_secret(name, uuid.uuid4().hex)
 
 
+@pytest.mark.plays("key_vault", "get_secret set_secret update_secret")
 async def test_disabled_secret(vault: SecretClient) -> None:
     # Source: learn.microsoft.com/azure/key-vault/general/rest-error-codes, HTTP 403 and SecretDisabled
     name = new_name()
@@ -77,6 +80,7 @@ async def test_disabled_secret(vault: SecretClient) -> None:
     assert (await vault.get_secret(name)).properties.content_type == "changed"
 
 
+@pytest.mark.plays("key_vault", "list_secrets set_secret")
 async def test_list_in_pages(vault: SecretClient) -> None:
     # Source: rest/api/keyvault/secrets/get-secrets: at most 25 in a page
     names = {new_name() for _ in range(30)}
@@ -93,6 +97,9 @@ async def test_list_in_pages(vault: SecretClient) -> None:
     assert all(item.version is None for item in items)
 
 
+@pytest.mark.plays(
+    "key_vault", "delete_secret get_deleted_secret get_secret list_deleted_secrets recover_secret set_secret"
+)
 async def test_deleted_secret_keeps_its_name_until_recovered(vault: SecretClient) -> None:
     # As documented at learn.microsoft.com/azure/key-vault/general/soft-delete-overview.
     name = new_name()
@@ -112,6 +119,7 @@ async def test_deleted_secret_keeps_its_name_until_recovered(vault: SecretClient
 
 
 @pytest.mark.parametrize("value", ["x" * (25 * 1024 + 1)])
+@pytest.mark.plays("key_vault", "set_secret")
 async def test_value_too_long(vault: SecretClient, value: str) -> None:
     # Source: learn.microsoft.com/azure/key-vault/secrets/about-secrets: at most 25 KB
     with pytest.raises(HttpResponseError) as caught:
@@ -119,12 +127,14 @@ async def test_value_too_long(vault: SecretClient, value: str) -> None:
     assert (caught.value.status_code, caught.value.error.code) == (400, "BadParameter")
 
 
+@pytest.mark.plays("key_vault", "set_secret")
 async def test_invalid_name(vault: SecretClient) -> None:
     with pytest.raises(HttpResponseError) as caught:
         await vault.set_secret("under_score", "x")
     assert caught.value.status_code == 400
 
 
+@pytest.mark.plays("key_vault", "delete_secret get_secret list_secrets set_secret update_secret")
 async def test_data_identity_may_only_get(vault: SecretClient, reader: SecretClient) -> None:
     # Source: learn.microsoft.com/azure/key-vault/general/rbac-guide; code ForbiddenByRbac: rest-error-codes
     name = new_name()
@@ -147,6 +157,7 @@ async def test_data_identity_may_only_get(vault: SecretClient, reader: SecretCli
         assert caught.value.error.innererror["code"] == "ForbiddenByRbac"
 
 
+@pytest.mark.plays("key_vault", "get_secret")
 async def test_daemon_may_not_read_the_vault(
     cloud: Any, tenant: Any, daemon: ClientSecretCredential, options: dict[str, Any]
 ) -> None:
@@ -156,6 +167,7 @@ async def test_daemon_may_not_read_the_vault(
     assert caught.value.status_code == 403
 
 
+@pytest.mark.plays("key_vault", "challenge")
 async def test_challenge(cloud: Any, http: aiohttp.ClientSession) -> None:
     # As documented at learn.microsoft.com/azure/key-vault/general/authentication-requests-and-responses.
     async with http.get(f"{cloud.vault_url}secrets/any?api-version=2025-07-01") as answer:
@@ -166,6 +178,7 @@ async def test_challenge(cloud: Any, http: aiohttp.ClientSession) -> None:
         assert (await answer.json())["error"]["code"] == "Unauthorized"
 
 
+@pytest.mark.plays("key_vault", "get_secret")
 async def test_tokens_that_are_refused(
     cloud: Any,
     http: aiohttp.ClientSession,
@@ -196,6 +209,7 @@ async def test_tokens_that_are_refused(
 
 
 @pytest.mark.standin
+@pytest.mark.plays("key_vault", "get_secret")
 async def test_expired_token(
     cloud: Any, http: aiohttp.ClientSession, tenant: Any, data_identity: ManagedIdentityCredential
 ) -> None:
@@ -206,6 +220,7 @@ async def test_expired_token(
             assert answer.status == 401
 
 
+@pytest.mark.plays("key_vault", "get_secret")
 def test_synchronous_client(cloud: Any, tenant: Any) -> None:
     with (
         SyncManagedIdentityCredential(client_id=cloud.data_identity.client_id) as credential,
@@ -225,6 +240,7 @@ async def test_identity_that_does_not_exist(cloud: Any, options: dict[str, Any])
 
 @pytest.mark.standin
 @pytest.mark.parametrize("form", ["pem", "pkcs12"])
+@pytest.mark.plays("key_vault", "get_secret")
 async def test_certificate_credential_from_the_vault(
     cloud: Any, reader: SecretClient, options: dict[str, Any], form: str
 ) -> None:
@@ -247,6 +263,7 @@ async def test_certificate_credential_from_the_vault(
 
 
 @pytest.mark.standin
+@pytest.mark.plays("key_vault", "get_secret")
 async def test_journal_shows_one_probe_then_one_read_each(cloud: Any, reader: SecretClient, tenant: Any) -> None:
     await reader.get_secret(tenant.credential_name)
     _, since = cloud.journal()
@@ -259,11 +276,31 @@ async def test_journal_shows_one_probe_then_one_read_each(cloud: Any, reader: Se
 
 
 @pytest.mark.standin
-async def test_unimplemented_call(
-    cloud: Any, http: aiohttp.ClientSession, control_identity: ManagedIdentityCredential
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", "deletedsecrets/any"),
+        ("POST", "secrets/any/backup"),
+        ("POST", "secrets/restore"),
+        ("GET", "keys"),
+        ("GET", "certificates"),
+    ],
+)
+@pytest.mark.not_played(
+    "purging, backup and restore of secrets; keys; certificates as objects of their own; access policies; firewall"
+)
+async def test_calls_that_are_not_played(
+    cloud: Any, http: aiohttp.ClientSession, control_identity: ManagedIdentityCredential, method: str, path: str
 ) -> None:
     token = (await control_identity.get_token(VAULT)).token
-    async with http.get(
-        f"{cloud.vault_url}keys?api-version=2025-07-01", headers={"Authorization": f"Bearer {token}"}
-    ) as answer:
-        assert answer.status == 501
+    url = f"{cloud.vault_url}{path}?api-version=2025-07-01"
+    async with http.request(method, url, headers={"Authorization": f"Bearer {token}"}) as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (501, "NotImplemented")
+
+
+@pytest.mark.standin
+@pytest.mark.plays("key_vault", "unknown_vault")
+@pytest.mark.inferred("a vault that does not exist answers 404; on Azure its name does not resolve at all")
+async def test_unknown_vault(http: aiohttp.ClientSession) -> None:
+    async with http.get("https://no-such-vault.vault.azure.net/secrets/any?api-version=2025-07-01") as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (404, "VaultNotFound")

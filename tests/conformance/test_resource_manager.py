@@ -69,6 +69,7 @@ def grant(cloud: Any, principal_id: str, role_id: str, scope: str) -> None:
     cloud.call(lambda: cloud.azure.authorization.assign(assignment))
 
 
+@pytest.mark.plays("resource_manager", "list_keys")
 async def test_list_keys(accounts: Any, tenant: Any) -> None:
     # As documented at rest/api/cosmos-db-resource-provider/database-accounts/list-keys.
     keys = await accounts.list_keys(tenant.resource_group, tenant.cosmos_account)
@@ -82,6 +83,7 @@ async def test_list_keys(accounts: Any, tenant: Any) -> None:
     assert all(len(value) == 88 for value in values)
 
 
+@pytest.mark.plays("resource_manager", "get_account")
 async def test_get_account(accounts: Any, tenant: Any) -> None:
     account = await accounts.get(tenant.resource_group, tenant.cosmos_account)
     assert account.id == tenant.account_id
@@ -91,6 +93,7 @@ async def test_get_account(accounts: Any, tenant: Any) -> None:
     assert account.keys_metadata.primary_master_key is None
 
 
+@pytest.mark.plays("resource_manager", "list_accounts read_only_keys")
 async def test_daemon_may_nothing_else_on_its_account(accounts: Any, tenant: Any) -> None:
     # The custom role of infra/managed_app/mainTemplate.json: read, listKeys, regenerateKey
     names = (tenant.resource_group, tenant.cosmos_account)
@@ -105,6 +108,7 @@ async def test_daemon_may_nothing_else_on_its_account(accounts: Any, tenant: Any
         assert error_of(caught) == (403, "AuthorizationFailed")
 
 
+@pytest.mark.plays("resource_manager", "list_keys")
 async def test_daemon_on_another_tenants_account(
     daemon: ClientSecretCredential, tenant: Any, changing: Any, options: dict[str, Any]
 ) -> None:
@@ -120,6 +124,7 @@ async def test_daemon_on_another_tenants_account(
     assert changing.account_id in text
 
 
+@pytest.mark.plays("resource_manager", "get_account list_keys read_only_keys regenerate_key")
 async def test_managed_identities_reach_no_tenants_keys(
     tenant: Any,
     data_identity: ManagedIdentityCredential,
@@ -146,6 +151,7 @@ async def test_managed_identities_reach_no_tenants_keys(
             assert error_of(caught) == (403, "AuthorizationFailed")
 
 
+@pytest.mark.plays("resource_manager", "read_only_keys")
 async def test_wildcard_read_discloses_read_only_keys(cloud: Any, http: aiohttp.ClientSession, changing: Any) -> None:
     # `GET .../readonlykeys` is the action readonlykeys/read, which Reader's `*/read` covers; POST is not.
     # As documented at learn.microsoft.com/azure/role-based-access-control/permissions/databases.
@@ -159,6 +165,8 @@ async def test_wildcard_read_discloses_read_only_keys(cloud: Any, http: aiohttp.
     assert (await send(http, token, "POST", path))[0] == 403
 
 
+@pytest.mark.plays("resource_manager", "get_account list_keys")
+@pytest.mark.inferred("who has neither role nor exclusion is told of the missing role, not of the deny assignment")
 async def test_deny_assignment(cloud: Any, http: aiohttp.ClientSession, tenant: Any) -> None:
     # Source: learn.microsoft.com/azure/role-based-access-control/deny-assignments; excluded are the principals of the
     # definition's authorizations, others are denied whatever their role.
@@ -176,6 +184,7 @@ async def test_deny_assignment(cloud: Any, http: aiohttp.ClientSession, tenant: 
     assert (await send(http, token, "POST", f"{tenant.account_id}/listKeys"))[0] == 200
 
 
+@pytest.mark.plays("resource_manager", "get_account get_operation list_keys regenerate_key")
 async def test_regenerate_key(cloud: Any, changing: Any, options: dict[str, Any], cred: Any) -> None:
     # As documented at learn.microsoft.com/azure/azure-resource-manager/management/async-operations.
     names = (changing.resource_group, changing.cosmos_account)
@@ -208,6 +217,8 @@ def cred(cloud: Any) -> Any:
     return Credential
 
 
+@pytest.mark.plays("resource_manager", "get_operation regenerate_key")
+@pytest.mark.inferred("only who started a regeneration can follow it; a second one while it runs is refused with 412")
 async def test_operation_by_both_headers(cloud: Any, http: aiohttp.ClientSession, changing: Any, tenant: Any) -> None:
     cloud.control("PUT", "/settings", {"regenerate_seconds": 30})
     token, path = token_of(cloud, changing), f"{changing.account_id}/regenerateKey"
@@ -229,6 +240,7 @@ async def test_operation_by_both_headers(cloud: Any, http: aiohttp.ClientSession
     assert (status, body["error"]["code"]) == (400, "BadRequest")
 
 
+@pytest.mark.plays("resource_manager", "list_keys")
 async def test_tokens_that_are_refused(cloud: Any, http: aiohttp.ClientSession, tenant: Any) -> None:
     # Source of codes: learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors and
     # answers seen from management.azure.com
@@ -246,6 +258,7 @@ async def test_tokens_that_are_refused(cloud: Any, http: aiohttp.ClientSession, 
 
 
 @pytest.mark.standin
+@pytest.mark.plays("resource_manager", "list_keys")
 async def test_expired_token(cloud: Any, http: aiohttp.ClientSession, tenant: Any) -> None:
     token = token_of(cloud, tenant)
     with cloud.later(5400 + 301):
@@ -253,6 +266,7 @@ async def test_expired_token(cloud: Any, http: aiohttp.ClientSession, tenant: An
     assert (status, body["error"]["code"]) == (401, "ExpiredAuthenticationToken")
 
 
+@pytest.mark.plays("resource_manager", "list_keys")
 async def test_token_outlives_its_removed_credential(cloud: Any, http: aiohttp.ClientSession, changing: Any) -> None:
     # Resource Manager takes no part in continuous access evaluation; its source:
     # learn.microsoft.com/entra/identity/conditional-access/concept-continuous-access-evaluation.
@@ -261,6 +275,7 @@ async def test_token_outlives_its_removed_credential(cloud: Any, http: aiohttp.C
     assert (await send(http, token, "POST", f"{changing.account_id}/listKeys"))[0] == 200
 
 
+@pytest.mark.plays("resource_manager", "get_account get_application get_resource_group get_subscription")
 async def test_what_is_not_there(cloud: Any, http: aiohttp.ClientSession, changing: Any) -> None:
     token = token_of(cloud, changing)
     group = changing.account_id.partition("/providers/")[0]
@@ -278,6 +293,8 @@ async def test_what_is_not_there(cloud: Any, http: aiohttp.ClientSession, changi
         assert (answer.status, (await answer.json())["error"]["code"]) == (400, "MissingApiVersionParameter")
 
 
+@pytest.mark.plays("resource_manager", "get_application get_resource_group")
+@pytest.mark.inferred("the principals of a definition's authorizations may read the application itself")
 async def test_managed_application(
     cloud: Any,
     http: aiohttp.ClientSession,
@@ -307,6 +324,8 @@ async def test_managed_application(
     assert (await send(http, control, "GET", own_group, RESOURCES))[0] == 403
 
 
+@pytest.mark.plays("resource_manager", "get_subscription")
+@pytest.mark.inferred("whoever has any role inside a subscription may read the subscription")
 async def test_subscription_tells_its_directory(cloud: Any, http: aiohttp.ClientSession, tenant: Any) -> None:
     # As documented at rest/api/resources/subscriptions/get.
     path = f"/subscriptions/{tenant.subscription_id}"
@@ -319,6 +338,7 @@ async def test_subscription_tells_its_directory(cloud: Any, http: aiohttp.Client
     assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
 
 
+@pytest.mark.plays("resource_manager", "delete_role_assignment get_account get_role_assignment put_role_assignment")
 async def test_role_assignments(cloud: Any, http: aiohttp.ClientSession, changing: Any) -> None:
     # As documented at rest/api/authorization/role-assignments/create and role-based-access-control/troubleshooting.
     token = token_of(cloud, changing)
@@ -361,6 +381,7 @@ async def test_role_assignments(cloud: Any, http: aiohttp.ClientSession, changin
 
 
 @pytest.mark.standin
+@pytest.mark.plays("resource_manager", "list_keys")
 async def test_budget_of_list_keys(cloud: Any, http: aiohttp.ClientSession, changing: Any) -> None:
     # Source: learn.microsoft.com/azure/cosmos-db/concepts-limits: List/Get Keys 500 per 5 minutes and account
     cloud.control("PUT", "/settings", {"list_keys_budget": 2})
@@ -373,6 +394,11 @@ async def test_budget_of_list_keys(cloud: Any, http: aiohttp.ClientSession, chan
     cloud.control("PUT", "/settings", {})
 
 
+@pytest.mark.plays("resource_manager", "list_keys")
+@pytest.mark.inferred(
+    "once a customer has deleted the application, a token of the publisher's directory is refused there with "
+    "InvalidAuthenticationTokenTenant"
+)
 async def test_deleted_application_ends_the_publishers_access(
     cloud: Any, http: aiohttp.ClientSession, changing: Any
 ) -> None:
@@ -383,6 +409,7 @@ async def test_deleted_application_ends_the_publishers_access(
 
 
 @pytest.mark.standin
+@pytest.mark.plays("resource_manager", "list_keys")
 async def test_journal_and_correlation(cloud: Any, http: aiohttp.ClientSession, tenant: Any) -> None:
     _, since = cloud.journal()
     asked = str(uuid.uuid4())
@@ -401,6 +428,7 @@ async def test_journal_and_correlation(cloud: Any, http: aiohttp.ClientSession, 
     ]
 
 
+@pytest.mark.plays("resource_manager", "list_keys")
 async def test_unauthenticated_sdk_call(tenant: Any, options: dict[str, Any], cred: Any) -> None:
     class Garbage(cred):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -409,3 +437,30 @@ async def test_unauthenticated_sdk_call(tenant: Any, options: dict[str, Any], cr
     async with CosmosDBManagementClient(Garbage(), tenant.subscription_id, **options) as client:
         with pytest.raises(ClientAuthenticationError):
             await client.database_accounts.list_keys(tenant.resource_group, tenant.cosmos_account)
+
+
+@pytest.mark.standin
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "{account}"),
+        ("DELETE", "{account}"),
+        ("POST", "{account}/listConnectionStrings"),
+        ("GET", "{account}/sqlDatabases"),
+        ("GET", "{group}/providers/Microsoft.Resources/deployments/any"),
+        ("GET", "/subscriptions"),
+        ("GET", "{group}/providers/Microsoft.Authorization/roleDefinitions"),
+        ("GET", "{group}/providers/Microsoft.Authorization/roleAssignments"),
+    ],
+)
+@pytest.mark.not_played(
+    "changing and deleting accounts, connection strings, databases and containers; deployments; lists of "
+    "subscriptions, role definitions and role assignments; requests for JIT access to a managed application"
+)
+async def test_calls_that_are_not_played(
+    cloud: Any, http: aiohttp.ClientSession, tenant: Any, method: str, path: str
+) -> None:
+    group = tenant.account_id.partition("/providers/")[0]
+    wanted = path.format(account=tenant.account_id, group=group)
+    status, body, _ = await send(http, token_of(cloud, tenant), method, wanted)
+    assert (status, body["error"]["code"]) == (501, "NotImplemented")

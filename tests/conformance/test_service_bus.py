@@ -139,7 +139,7 @@ class Bus:
 
     def operations(self, *names: str) -> list[tuple[str, int]]:
         entries, _ = self.world.journal.since(0)
-        return [(entry.operation, entry.status) for entry in entries if entry.operation in names]
+        return [(entry.operation, entry.status) for entry in entries if not names or entry.operation in names]
 
 
 type Scenario = Callable[[Bus], Coroutine[Any, Any, None]]
@@ -149,20 +149,22 @@ _SCENARIOS: dict[str, Scenario] = {}
 def scenario(test: Scenario) -> Callable[..., Coroutine[Any, Any, None]]:
     """Make `test` one of those that run side by side."""
 
-    async def outcome(runs: dict[str, asyncio.Task[None]], request: pytest.FixtureRequest) -> None:
+    async def outcome(runs: dict[str, asyncio.Task[Bus]], request: pytest.FixtureRequest) -> None:
         if request.node.name not in runs:
             pytest.skip("needs what only the stand-in offers")
-        await runs[request.node.name]
+        bus = await runs[request.node.name]
+        if AZURE is None and (marker := request.node.get_closest_marker("plays")):
+            assert {*marker.args[1].split()} <= {operation for operation, _ in bus.operations()}
 
     _SCENARIOS[test.__name__] = test
     return outcome
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def runs(request: pytest.FixtureRequest) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
+async def runs(request: pytest.FixtureRequest) -> AsyncIterator[dict[str, asyncio.Task[Bus]]]:
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def run(test: Scenario) -> None:
+    async def run(test: Scenario) -> Bus:
         async with slots:
             bus = Bus()
             await bus.start()
@@ -170,6 +172,7 @@ async def runs(request: pytest.FixtureRequest) -> AsyncIterator[dict[str, asynci
                 await test(bus)
             finally:
                 await bus.stop()
+            return bus
 
     chosen = [item for item in request.session.items if item.path == request.path]
     runs = {
@@ -206,6 +209,7 @@ async def one(receiver: ServiceBusReceiver) -> Any:
 # ---- sending and receiving
 
 
+@pytest.mark.plays("service_bus", "complete open_management open_receiver open_sender peek put_token receive send")
 @scenario
 async def test_a_message_arrives_as_it_was_sent_with_the_brokers_annotations(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -242,6 +246,7 @@ async def test_a_message_arrives_as_it_was_sent_with_the_brokers_annotations(bus
     assert await receiver.peek_messages(10) == []
 
 
+@pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_a_batch_is_separate_messages_and_several_data_sections_are_one(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -251,6 +256,7 @@ async def test_a_batch_is_separate_messages_and_several_data_sections_are_one(bu
     assert await bodies(receiver, 4) == ["m0", "m1", "m2", "part-1,part-2"]
 
 
+@pytest.mark.plays("service_bus", "peek receive send")
 @scenario
 async def test_receive_and_delete_takes_the_message_away(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue(), receive_mode=ServiceBusReceiveMode.RECEIVE_AND_DELETE)
@@ -260,6 +266,7 @@ async def test_receive_and_delete_takes_the_message_away(bus: Bus) -> None:
     assert [str(m) for m in await receiver.peek_messages(10)] == ["b"]
 
 
+@pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_a_message_above_256_kb_is_refused_and_the_sender_goes_on(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -271,6 +278,7 @@ async def test_a_message_above_256_kb_is_refused_and_the_sender_goes_on(bus: Bus
     assert await bodies(receiver, 2) == ["y" * (255 * 1024)]
 
 
+@pytest.mark.plays("service_bus", "complete peek receive send")
 @scenario
 async def test_peek_neither_locks_nor_removes_and_starts_anywhere(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -285,6 +293,7 @@ async def test_peek_neither_locks_nor_removes_and_starts_anywhere(bus: Bus) -> N
     assert await bodies(receiver, 3) == ["m1", "m2", "m3"]
 
 
+@pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_many_receivers_share_a_queue_and_none_gets_the_same(bus: Bus) -> None:
     queue = await bus.queue(lock_duration=60)
@@ -301,6 +310,7 @@ async def test_many_receivers_share_a_queue_and_none_gets_the_same(bus: Bus) -> 
 # ---- locks and settlement
 
 
+@pytest.mark.plays("service_bus", "abandon complete receive send")
 @scenario
 async def test_an_abandoned_message_comes_again_before_later_ones(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -313,6 +323,7 @@ async def test_an_abandoned_message_comes_again_before_later_ones(bus: Bus) -> N
     assert await bodies(receiver, 1) == ["second"]
 
 
+@pytest.mark.plays("service_bus", "abandon peek receive send")
 @scenario
 async def test_the_last_permitted_delivery_leads_to_the_dead_letter_queue(bus: Bus) -> None:
     queue = await bus.queue(max_delivery_count=2)
@@ -328,6 +339,7 @@ async def test_the_last_permitted_delivery_leads_to_the_dead_letter_queue(bus: B
     assert await receiver.peek_messages(1) == []
 
 
+@pytest.mark.plays("service_bus", "abandon complete dead_letter peek receive send")
 @scenario
 async def test_a_receiver_dead_letters_with_reason_and_description(bus: Bus) -> None:
     queue = await bus.queue()
@@ -345,6 +357,7 @@ async def test_a_receiver_dead_letters_with_reason_and_description(bus: Bus) -> 
     assert [str(m) for m in await graves.peek_messages(9, sequence_number=1)] == ["b"]
 
 
+@pytest.mark.plays("service_bus", "complete receive renew_lock send")
 @scenario
 async def test_an_expired_lock_frees_the_message_and_settles_nothing_more(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -361,6 +374,7 @@ async def test_an_expired_lock_frees_the_message_and_settles_nothing_more(bus: B
     await receiver.complete_message(again)
 
 
+@pytest.mark.plays("service_bus", "complete receive renew_lock send")
 @scenario
 async def test_a_renewed_lock_lasts_longer(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -375,6 +389,7 @@ async def test_a_renewed_lock_lasts_longer(bus: Bus) -> None:
     await receiver.complete_message(message)
 
 
+@pytest.mark.plays("service_bus", "complete receive renew_lock send")
 @scenario
 async def test_the_auto_lock_renewer_keeps_a_lock(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -389,6 +404,7 @@ async def test_the_auto_lock_renewer_keeps_a_lock(bus: Bus) -> None:
 
 
 @pytest.mark.standin
+@pytest.mark.plays("service_bus", "receive send")
 @scenario
 async def test_deferring_is_not_implemented_and_says_so(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -401,6 +417,7 @@ async def test_deferring_is_not_implemented_and_says_so(bus: Bus) -> None:
     assert bus.operations("defer") == [("defer", 501)]
 
 
+@pytest.mark.plays("service_bus", "receive release send")
 @scenario
 async def test_a_closing_receiver_gives_back_what_it_has_not_looked_at(bus: Bus) -> None:
     queue = await bus.queue(lock_duration=60)
@@ -416,6 +433,7 @@ async def test_a_closing_receiver_gives_back_what_it_has_not_looked_at(bus: Bus)
 
 
 @pytest.mark.standin
+@pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_a_cut_connection_leaves_messages_locked_until_their_time(bus: Bus) -> None:
     queue = await bus.queue()
@@ -434,6 +452,7 @@ async def test_a_cut_connection_leaves_messages_locked_until_their_time(bus: Bus
 # ---- scheduling, expiry, duplicates
 
 
+@pytest.mark.plays("service_bus", "peek receive schedule")
 @scenario
 async def test_scheduled_messages_appear_at_their_time(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -450,6 +469,7 @@ async def test_scheduled_messages_appear_at_their_time(bus: Bus) -> None:
     assert all(m.sequence_number > number for m in arrived)
 
 
+@pytest.mark.plays("service_bus", "cancel_scheduled peek schedule")
 @scenario
 async def test_a_scheduled_message_can_be_cancelled_once(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -464,6 +484,7 @@ async def test_a_scheduled_message_can_be_cancelled_once(bus: Bus) -> None:
 
 
 @pytest.mark.standin  # on Azure a scheduled message may be late by more than the test's patience
+@pytest.mark.plays("service_bus", "complete receive schedule")
 @scenario
 async def test_a_waiting_receiver_gets_a_message_when_its_time_comes(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -473,6 +494,7 @@ async def test_a_waiting_receiver_gets_a_message_when_its_time_comes(bus: Bus) -
     assert datetime.now(UTC) >= at
 
 
+@pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_duplicates_within_the_window_are_dropped(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue(duplicate_detection_window=20))
@@ -485,6 +507,7 @@ async def test_duplicates_within_the_window_are_dropped(bus: Bus) -> None:
     assert await bodies(receiver, 1) == ["third"]
 
 
+@pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_expired_messages_vanish_or_are_dead_lettered(bus: Bus) -> None:
     vanish, bury = await bus.queue(default_ttl=3600), await bus.queue(dead_letter_on_expiry=True)
@@ -504,6 +527,10 @@ async def test_expired_messages_vanish_or_are_dead_lettered(bus: Bus) -> None:
 # ---- sessions
 
 
+@pytest.mark.plays(
+    "service_bus",
+    "abandon accept_session complete get_session_state peek receive renew_session_lock send set_session_state",
+)
 @scenario
 async def test_a_session_receiver_gets_its_session_in_order(bus: Bus) -> None:
     queue = await bus.queue(requires_session=True)
@@ -524,6 +551,7 @@ async def test_a_session_receiver_gets_its_session_in_order(bus: Bus) -> None:
     assert [str(m) for m in await receiver.peek_messages(9, sequence_number=1)] == []  # peeks into its session only
 
 
+@pytest.mark.plays("service_bus", "accept_session complete receive send")
 @scenario
 async def test_the_next_available_session_is_one_that_nobody_holds(bus: Bus) -> None:
     queue = await bus.queue(requires_session=True)
@@ -541,6 +569,7 @@ async def test_the_next_available_session_is_one_that_nobody_holds(bus: Bus) -> 
     assert await bodies(first, 1) == ["a"]
 
 
+@pytest.mark.plays("service_bus", "accept_session receive send")
 @scenario
 async def test_a_session_belongs_to_one_until_it_closes(bus: Bus) -> None:
     queue = await bus.queue(requires_session=True, max_delivery_count=3, lock_duration=60)
@@ -555,6 +584,7 @@ async def test_a_session_belongs_to_one_until_it_closes(bus: Bus) -> None:
     assert (str(message), message.delivery_count) == ("m", 0)
 
 
+@pytest.mark.plays("service_bus", "accept_session complete receive send")
 @scenario
 async def test_an_expired_session_lock_is_lost_with_its_messages(bus: Bus) -> None:
     queue = await bus.queue(requires_session=True)
@@ -571,6 +601,7 @@ async def test_an_expired_session_lock_is_lost_with_its_messages(bus: Bus) -> No
 
 
 @pytest.mark.standin
+@pytest.mark.plays("service_bus", "accept_session complete receive send")
 @scenario
 async def test_a_cut_connection_frees_its_session(bus: Bus) -> None:
     queue = await bus.queue(requires_session=True, lock_duration=60)
@@ -586,6 +617,7 @@ async def test_a_cut_connection_frees_its_session(bus: Bus) -> None:
 # ---- refusals
 
 
+@pytest.mark.plays("service_bus", "accept_session send")
 @scenario
 async def test_a_queue_that_requires_sessions_wants_them_everywhere(bus: Bus) -> None:
     queue, plain = await bus.queue(requires_session=True), await bus.queue()
@@ -599,6 +631,7 @@ async def test_a_queue_that_requires_sessions_wants_them_everywhere(bus: Bus) ->
         await bus.receiver(plain, session_id="a")
 
 
+@pytest.mark.plays("service_bus", "open_receiver open_sender")
 @scenario
 async def test_an_unknown_queue_is_not_found(bus: Bus) -> None:
     # [sdk:_pyamqp_transport] amqp:not-found
@@ -608,6 +641,7 @@ async def test_an_unknown_queue_is_not_found(bus: Bus) -> None:
     assert [type(result) for result in results] == [MessagingEntityNotFoundError] * 2
 
 
+@pytest.mark.plays("service_bus", "put_token")
 @scenario
 async def test_a_wrong_key_is_refused(bus: Bus) -> None:
     queue = await bus.queue()
@@ -626,6 +660,7 @@ async def test_a_wrong_key_is_refused(bus: Bus) -> None:
 
 
 @pytest.mark.standin
+@pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_the_journal_tells_who_did_what(bus: Bus) -> None:
     queue = await bus.queue()
@@ -639,6 +674,7 @@ async def test_the_journal_tells_who_did_what(bus: Bus) -> None:
 
 
 @pytest.mark.standin
+@pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_injected_faults_reach_the_sdk_and_are_survived(bus: Bus) -> None:
     queue = await bus.queue()
@@ -656,6 +692,7 @@ async def test_injected_faults_reach_the_sdk_and_are_survived(bus: Bus) -> None:
 
 
 @pytest.mark.standin
+@pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_latency_delays_answers(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -667,6 +704,9 @@ async def test_latency_delays_answers(bus: Bus) -> None:
 
 
 @pytest.mark.standin
+@pytest.mark.plays(
+    "service_bus", "accept_session complete dead_letter get_session_state receive send set_session_state"
+)
 @scenario
 async def test_nothing_acknowledged_is_lost_by_a_restart(bus: Bus) -> None:
     settings: dict[str, Any] = {"requires_session": True, "duplicate_detection_window": 3600}
@@ -694,6 +734,7 @@ async def test_nothing_acknowledged_is_lost_by_a_restart(bus: Bus) -> None:
 
 
 @pytest.mark.standin
+@pytest.mark.plays("service_bus", "accept_session complete receive send")
 @scenario
 async def test_a_client_that_gives_up_during_latency_leaves_nothing_behind(bus: Bus) -> None:
     queue = await bus.queue(requires_session=True)
@@ -727,6 +768,7 @@ async def test_an_idle_connection_is_kept_alive_by_empty_frames(bus: Bus) -> Non
 
 
 @pytest.mark.standin
+@pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_nonsense_on_one_connection_disturbs_no_other(bus: Bus) -> None:
     sender, receiver = await bus.ends(await bus.queue())
@@ -745,6 +787,7 @@ async def test_nonsense_on_one_connection_disturbs_no_other(bus: Bus) -> None:
     assert await bodies(receiver, 1) == ["m"]
 
 
+@pytest.mark.plays("service_bus", "abandon complete receive renew_lock send")
 @scenario
 async def test_the_blocking_sdk_works_alike(bus: Bus) -> None:
     queue = await bus.queue()

@@ -28,6 +28,7 @@ async def refusal(endpoint: str, credential: Any, options: dict[str, Any]) -> tu
         await client.close()
 
 
+@pytest.mark.plays("cosmos", "read_account")
 async def test_another_account_s_key_is_refused(account: Any, cloud: Any, options: dict[str, Any]) -> None:
     # learn.microsoft.com/azure/cosmos-db/nosql/troubleshoot-unauthorized
     name = f"other{uuid.uuid4().hex[:12]}"
@@ -37,6 +38,7 @@ async def test_another_account_s_key_is_refused(account: Any, cloud: Any, option
     assert message.startswith("(Unauthorized) The input authorization token can't serve the request.")
 
 
+@pytest.mark.plays("cosmos", "create_item read_item")
 async def test_a_regenerated_key_is_refused_from_then_on(cloud: Any, options: dict[str, Any]) -> None:
     name = f"rotated{uuid.uuid4().hex[:12]}"
     made = cloud.call(lambda: cloud.azure.accounts.create(name, f"/suite/{name}", "d"))
@@ -55,6 +57,9 @@ async def test_a_regenerated_key_is_refused_from_then_on(cloud: Any, options: di
 
 
 @pytest.mark.parametrize("kind", ["primaryReadonly", "secondaryReadonly"])
+@pytest.mark.plays(
+    "cosmos", "batch create_item delete_item patch_item query query_plan read_item replace_item upsert_item"
+)
 async def test_a_read_only_key_reads_only(
     account: Any, container: ContainerProxy, options: dict[str, Any], kind: str
 ) -> None:
@@ -91,6 +96,7 @@ async def test_a_signature_expires_after_fifteen_minutes(
     assert message.startswith("(Forbidden) The authorization token is not valid at the current time.")
 
 
+@pytest.mark.plays("cosmos", "read_account")
 async def test_without_authorization(account: Any, http: aiohttp.ClientSession) -> None:
     async with http.get(account.endpoint, headers={"x-ms-version": "2020-07-15"}) as answer:
         assert answer.status == 401
@@ -105,6 +111,7 @@ async def test_what_is_not_implemented_says_so(account: Any, http: aiohttp.Clien
         assert (answer.status, (await answer.json())["code"]) == (501, "NotImplemented")
 
 
+@pytest.mark.plays("cosmos", "create_database")
 async def test_keys_may_be_forbidden_to_change_containers(cloud: Any, options: dict[str, Any]) -> None:
     # learn.microsoft.com/azure/cosmos-db/role-based-access-control, disableKeyBasedMetadataWriteAccess.
     name = f"fixed{uuid.uuid4().hex[:12]}"
@@ -138,6 +145,7 @@ class Roles:
         self._cloud.call(lambda: self._cloud.azure.accounts.assign_data_role(self.name, principal_id, role))
 
 
+@pytest.mark.plays("cosmos", "read_account")
 async def test_keys_do_not_open_an_account_without_local_authentication(cloud: Any, options: dict[str, Any]) -> None:
     roles = Roles(cloud, cloud.publisher_directory_id)
     status, substatus, message = await refusal(roles.endpoint, roles.account.keys["primary"], options)
@@ -145,6 +153,7 @@ async def test_keys_do_not_open_an_account_without_local_authentication(cloud: A
     assert message.startswith("(Unauthorized) Local Authorization is disabled. Use an AAD token")
 
 
+@pytest.mark.plays("cosmos", "batch create_database create_item delete_database delete_item query query_plan")
 async def test_a_contributor_works_on_items_only(cloud: Any, options: dict[str, Any], data_identity: Any) -> None:
     # learn.microsoft.com/azure/cosmos-db/troubleshoot-forbidden: 5300 for what is not a data operation.
     roles = Roles(cloud, cloud.publisher_directory_id)
@@ -166,6 +175,7 @@ async def test_a_contributor_works_on_items_only(cloud: Any, options: dict[str, 
             assert "cannot be authorized by AAD token in data plane" in error.value.message
 
 
+@pytest.mark.plays("cosmos", "create_item query")
 async def test_a_reader_reads_only(cloud: Any, options: dict[str, Any], data_identity: Any) -> None:
     roles = Roles(cloud, cloud.publisher_directory_id)
     roles.assign(cloud.data_identity.principal_id, "reader")
@@ -179,6 +189,7 @@ async def test_a_reader_reads_only(cloud: Any, options: dict[str, Any], data_ide
     assert "containers/items/create" in error.value.message
 
 
+@pytest.mark.plays("cosmos", "read_account")
 async def test_without_a_role_nothing_is_shown(cloud: Any, options: dict[str, Any], data_identity: Any) -> None:
     roles = Roles(cloud, cloud.publisher_directory_id)
     roles.assign(cloud.control_identity.principal_id, "contributor")
@@ -187,6 +198,7 @@ async def test_without_a_role_nothing_is_shown(cloud: Any, options: dict[str, An
     assert "databaseAccounts/readMetadata" in message
 
 
+@pytest.mark.plays("cosmos", "read_account")
 async def test_a_role_is_worth_nothing_to_a_foreign_directory(
     cloud: Any, options: dict[str, Any], data_identity: Any
 ) -> None:
@@ -197,6 +209,7 @@ async def test_a_role_is_worth_nothing_to_a_foreign_directory(
     assert "is not trusted" in message
 
 
+@pytest.mark.plays("cosmos", "read_account")
 async def test_a_token_for_another_resource_is_refused(
     cloud: Any, http: aiohttp.ClientSession, data_identity: Any
 ) -> None:

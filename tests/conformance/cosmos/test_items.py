@@ -22,6 +22,9 @@ def status_of(error: pytest.ExceptionInfo[Any]) -> tuple[int, int | None]:
     return error.value.status_code, error.value.sub_status
 
 
+@pytest.mark.plays(
+    "cosmos", "create_collection create_database create_item delete_item read_database read_item replace_item"
+)
 async def test_an_item_is_created_read_replaced_and_deleted(container: ContainerProxy) -> None:
     # learn.microsoft.com/rest/api/cosmos-db/documents: system properties; 201, 200, 204, then 404.
     created = await container.create_item({"id": "a", "pk": "p", "text": "é ü 名"})
@@ -44,6 +47,7 @@ async def test_an_item_is_created_read_replaced_and_deleted(container: Container
         assert error.value.message.startswith("(NotFound)")
 
 
+@pytest.mark.plays("cosmos", "create_item")
 async def test_the_answer_s_headers(container: ContainerProxy) -> None:
     # azure-cosmos _session.py and container.py read these.
     created = await container.create_item({"id": "a", "pk": "p"})
@@ -55,6 +59,7 @@ async def test_the_answer_s_headers(container: ContainerProxy) -> None:
     assert headers["x-ms-activity-id"]
 
 
+@pytest.mark.plays("cosmos", "read_item upsert_item")
 async def test_upsert_creates_then_replaces(container: ContainerProxy) -> None:
     statuses: list[int] = []
 
@@ -67,6 +72,7 @@ async def test_upsert_creates_then_replaces(container: ContainerProxy) -> None:
     assert (await container.read_item("a", "p"))["n"] == 2
 
 
+@pytest.mark.plays("cosmos", "create_item")
 async def test_an_id_is_unique_in_its_logical_partition(container: ContainerProxy) -> None:
     await container.create_item({"id": "a", "pk": "p"})
     await container.create_item({"id": "a", "pk": "q"})
@@ -76,6 +82,7 @@ async def test_an_id_is_unique_in_its_logical_partition(container: ContainerProx
     assert error.value.message.startswith("(Conflict)")
 
 
+@pytest.mark.plays("cosmos", "create_item delete_item patch_item replace_item upsert_item")
 async def test_etags_guard_changes(container: ContainerProxy) -> None:
     # learn.microsoft.com/azure/cosmos-db/nosql/database-transactions-optimistic-concurrency
     first = await container.create_item({"id": "a", "pk": "p", "n": 1})
@@ -97,6 +104,7 @@ async def test_etags_guard_changes(container: ContainerProxy) -> None:
     await container.upsert_item({"id": "new", "pk": "p"}, **stale)
 
 
+@pytest.mark.plays("cosmos", "create_item read_item")
 async def test_an_unchanged_item_is_not_sent_again(container: ContainerProxy) -> None:
     # learn.microsoft.com/rest/api/cosmos-db/get-a-document: 304 with If-None-Match.
     created = await container.create_item({"id": "a", "pk": "p"})
@@ -111,6 +119,7 @@ async def test_an_unchanged_item_is_not_sent_again(container: ContainerProxy) ->
     assert statuses == [304]
 
 
+@pytest.mark.plays("cosmos", "create_item read_item")
 async def test_partition_keys(make_container: Any) -> None:
     container = await make_container(partition_key=PartitionKey("/a/b"))
     values: list[Any] = ["text", 5, 5.5, True, None]
@@ -137,6 +146,7 @@ async def test_an_item_needs_an_id(container: ContainerProxy, item: dict[str, An
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's advice to the SDK
+@pytest.mark.plays("cosmos", "create_item")
 async def test_an_item_of_more_than_two_megabytes_is_refused(container: ContainerProxy) -> None:
     # learn.microsoft.com/azure/cosmos-db/concepts-limits, per-item limits.
     await container.create_item({"id": "fits", "pk": "p", "text": "x" * (2 * 1024 * 1024 - 100)})
@@ -146,6 +156,7 @@ async def test_an_item_of_more_than_two_megabytes_is_refused(container: Containe
     assert error.value.message.startswith("(RequestEntityTooLarge)")
 
 
+@pytest.mark.plays("cosmos", "create_item read_item")
 async def test_charges_rise_with_size(container: ContainerProxy) -> None:
     # learn.microsoft.com/azure/cosmos-db/request-units: 1 RU to read 1 KB, about 10 RU for 100 KB.
     await container.create_item({"id": "small", "pk": "p"})
@@ -158,6 +169,7 @@ async def test_charges_rise_with_size(container: ContainerProxy) -> None:
     assert 9 < charges[1] < 11
 
 
+@pytest.mark.plays("cosmos", "create_item replace_item upsert_item")
 async def test_unique_keys_hold_in_a_logical_partition(make_container: Any) -> None:
     # learn.microsoft.com/azure/cosmos-db/unique-keys
     container = await make_container(unique_key_policy={"uniqueKeys": [{"paths": ["/mail", "/deep/n"]}]})
@@ -179,6 +191,7 @@ async def test_unique_keys_hold_in_a_logical_partition(make_container: Any) -> N
 
 
 @pytest.mark.standin
+@pytest.mark.plays("cosmos", "create_item query read_item")
 async def test_time_to_live(make_container: Any, cloud: Any) -> None:
     # learn.microsoft.com/azure/cosmos-db/time-to-live: the container's default, the item's own, -1 for never.
     container = await make_container(default_ttl=100)
@@ -206,6 +219,7 @@ async def test_time_to_live(make_container: Any, cloud: Any) -> None:
     assert status_of(error)[0] == 400
 
 
+@pytest.mark.plays("cosmos", "create_item patch_item")
 async def test_patch(container: ContainerProxy) -> None:
     # learn.microsoft.com/azure/cosmos-db/partial-document-update
     await container.create_item({"id": "a", "pk": "p", "n": 1, "list": [1, 3], "deep": {"x": "y"}, "old": 1})
@@ -226,6 +240,7 @@ async def test_patch(container: ContainerProxy) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.plays("cosmos", "create_item patch_item read_item")
 async def test_a_patch_is_conditional_and_atomic(container: ContainerProxy) -> None:
     await container.create_item({"id": "a", "pk": "p", "n": 1})
     increment = {"op": "incr", "path": "/n", "value": 1}
@@ -247,6 +262,7 @@ async def test_a_patch_is_conditional_and_atomic(container: ContainerProxy) -> N
         await container.patch_item("b", "p", [increment])
 
 
+@pytest.mark.plays("cosmos", "create_item read_item")
 async def test_without_payload(container: ContainerProxy) -> None:
     # azure-cosmos container.py, no_response: Prefer: return=minimal.
     assert not await container.create_item({"id": "a", "pk": "p"}, no_response=True)
@@ -254,6 +270,7 @@ async def test_without_payload(container: ContainerProxy) -> None:
 
 
 @pytest.mark.standin
+@pytest.mark.plays("cosmos", "create_item")
 async def test_throughput_is_limited_when_set(container: ContainerProxy, cloud: Any, account: Any) -> None:
     # learn.microsoft.com/azure/cosmos-db/nosql/troubleshoot-request-rate-too-large: 429, 3200, x-ms-retry-after-ms.
     cosmos = cloud.azure.cosmos
@@ -271,6 +288,7 @@ async def test_throughput_is_limited_when_set(container: ContainerProxy, cloud: 
     assert refusals[0]["x-ms-substatus"] == "3200"
 
 
+@pytest.mark.plays("cosmos", "read_collection read_database")
 async def test_missing_containers_and_databases(client: CosmosClient, container: ContainerProxy) -> None:
     # SubStatusCodes.OWNER_RESOURCE_NOT_FOUND for what lies below a missing resource.
     for missing in (
@@ -286,6 +304,7 @@ async def test_missing_containers_and_databases(client: CosmosClient, container:
 
 
 @pytest.mark.standin
+@pytest.mark.plays("cosmos", "create_collection create_item delete_collection read_collection read_item")
 async def test_a_deleted_container_is_noticed_and_its_successor_found(
     database: Any, container: ContainerProxy, cloud: Any, account: Any
 ) -> None:
@@ -304,6 +323,7 @@ async def test_a_deleted_container_is_noticed_and_its_successor_found(
     assert [item["id"] for path, item in cosmos.items(account.name) if path == container.container_link] == ["b"]
 
 
+@pytest.mark.plays("cosmos", "batch create_item query query_plan read_item upsert_item")
 async def test_the_synchronous_sdk(account: Any, container: ContainerProxy) -> None:
     def work(transport: RequestsTransport) -> list[Any]:
         with SyncClient(account.endpoint, account.keys["secondary"], transport=transport) as client:
@@ -332,6 +352,7 @@ async def test_the_synchronous_sdk(account: Any, container: ContainerProxy) -> N
     assert await asyncio.to_thread(work_and_hang_up) == [[9, 4, 3, 2, 1], [5], [1]]
 
 
+@pytest.mark.plays("cosmos", "list_pk_ranges patch_item read_account read_collection read_item replace_item")
 async def test_requests_of_a_cold_and_a_warm_client(
     account: Any, container: ContainerProxy, options: dict[str, Any], calls: Callable[[], list[str]]
 ) -> None:

@@ -24,6 +24,7 @@ async def filled(container: ContainerProxy) -> ContainerProxy:
     return container
 
 
+@pytest.mark.plays("cosmos", "create_item query")
 async def test_pages_of_one_partition(container: ContainerProxy, calls: Callable[[], list[str]]) -> None:
     # learn.microsoft.com/azure/cosmos-db/nosql/query/pagination: x-ms-max-item-count, x-ms-continuation.
     for number in range(7):
@@ -62,6 +63,7 @@ async def test_pages_of_one_partition(container: ContainerProxy, calls: Callable
         ("SELECT VALUE c.n FROM c WHERE c.n = 7", [7], 0),
     ],
 )
+@pytest.mark.plays("cosmos", "create_item query query_plan")
 async def test_across_partitions(
     filled: ContainerProxy, calls: Callable[[], list[str]], text: str, expected: list[Any], plans: int
 ) -> None:
@@ -73,6 +75,7 @@ async def test_across_partitions(
     assert made["query"] == 3 if plans else made["query"] <= 2  # a page for each range, which may be empty
 
 
+@pytest.mark.plays("cosmos", "create_item query query_plan read_feed")
 async def test_everything_across_partitions_in_pages(filled: ContainerProxy) -> None:
     seen = [item["n"] async for item in filled.query_items("SELECT * FROM c", max_item_count=4)]
     assert sorted(seen) == list(range(30))
@@ -82,6 +85,7 @@ async def test_everything_across_partitions_in_pages(filled: ContainerProxy) -> 
     assert [[item async for item in page] async for page in pages][:2] == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
+@pytest.mark.plays("cosmos", "create_item query read_item")
 async def test_reading_many(filled: ContainerProxy) -> None:
     found = await filled.read_items([("i01", "p1"), ("i02", "p2"), ("i02", "p9")])
     assert sorted(item["id"] for item in found) == ["i01", "i02"]
@@ -91,6 +95,7 @@ async def test_reading_many(filled: ContainerProxy) -> None:
     ("text", "code"),
     [("SELECT * FORM c", "SC1001"), ("SELECT x.a FROM c", "SC2001"), ("SELECT VALUE NOWHERE(c.a) FROM c", "SC2005")],
 )
+@pytest.mark.plays("cosmos", "query")
 async def test_a_wrong_query_is_refused(container: ContainerProxy, text: str, code: str) -> None:
     for partition in ({}, {"partition_key": "p"}):
         with pytest.raises(HTTP) as error:
@@ -99,6 +104,7 @@ async def test_a_wrong_query_is_refused(container: ContainerProxy, text: str, co
         assert code in error.value.message
 
 
+@pytest.mark.plays("cosmos", "create_item query query_plan")
 async def test_several_order_keys_need_a_composite_index(make_container: Any) -> None:
     # learn.microsoft.com/azure/cosmos-db/index-policy, composite indexes.
     index = [[{"path": "/a", "order": "ascending"}, {"path": "/b", "order": "descending"}]]
@@ -113,6 +119,7 @@ async def test_several_order_keys_need_a_composite_index(make_container: Any) ->
     assert error.value.status_code == 400
 
 
+@pytest.mark.plays("cosmos", "batch create_item query read_item")
 async def test_a_batch(container: ContainerProxy) -> None:
     # learn.microsoft.com/azure/cosmos-db/nosql/transactional-batch
     kept = await container.create_item({"id": "kept", "pk": "p", "n": 1})
@@ -148,6 +155,7 @@ async def test_a_batch(container: ContainerProxy) -> None:
         (("create", ({"id": "x", "pk": "other"},)), 400),
     ],
 )
+@pytest.mark.plays("cosmos", "batch create_item query")
 async def test_a_failing_batch_changes_nothing(container: ContainerProxy, failing: Any, status: int) -> None:
     before = await container.create_item({"id": "kept", "pk": "p", "n": 1})
     with pytest.raises(exceptions.CosmosBatchOperationError) as error:
@@ -165,6 +173,7 @@ async def test_a_failing_batch_changes_nothing(container: ContainerProxy, failin
     assert [item async for item in container.query_items("SELECT * FROM c", partition_key="p")] == [before]
 
 
+@pytest.mark.plays("cosmos", "batch")
 async def test_a_batch_has_at_most_a_hundred_operations(container: ContainerProxy) -> None:
     operations = [("create", ({"id": f"{number}", "pk": "p"},)) for number in range(101)]
     with pytest.raises(HTTP) as error:
@@ -174,6 +183,7 @@ async def test_a_batch_has_at_most_a_hundred_operations(container: ContainerProx
 
 
 @pytest.mark.standin
+@pytest.mark.plays("cosmos", "batch create_item delete_item upsert_item")
 async def test_everything_written_is_there_after_a_restart(filled: ContainerProxy, cloud: Any, account: Any) -> None:
     await filled.upsert_item({"id": "i00", "pk": "p0", "n": 100})
     await filled.delete_item("i01", "p1")

@@ -61,6 +61,9 @@ def holding(key: str) -> Iterator[None]:
         KEY.reset(token)
 
 
+@pytest.mark.plays(
+    "cosmos", "batch create_item delete_item patch_item query query_plan read_feed read_item replace_item upsert_item"
+)
 async def test_every_request_can_be_signed_below_the_client(
     account: Any, container: ContainerProxy, options: dict[str, Any], cloud: Any, calls: Callable[[], list[str]]
 ) -> None:

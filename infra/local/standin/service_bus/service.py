@@ -17,6 +17,12 @@ _PATIENCE = 1.0  # seconds that clients have to take what was sent to them befor
 class ServiceBus:
     """Service Bus over plain AMQP, as the SDK speaks it to the development emulator."""
 
+    operations = frozenset({  # as the journal names them
+        "put_token", "open_sender", "open_receiver", "open_management", "accept_session",
+        "send", "schedule", "cancel_scheduled", "receive", "peek", "complete", "abandon", "dead_letter", "release",
+        "renew_lock", "renew_session_lock", "get_session_state", "set_session_state",
+    })  # fmt: skip
+
     def __init__(self, world: World) -> None:
         self._broker = Broker(world)
         self._connections: set[Connection] = set()
