@@ -51,10 +51,28 @@ def reachable(root: object) -> Iterator[object]:
             todo += one.f_locals.values()
         elif isinstance(one, types.TracebackType):
             todo += [one.tb_frame, one.tb_next]
+        elif isinstance(one, dict):  # the collector is not told what the dictionary of an instance holds
+            todo += [*one.keys(), *one.values()]
         else:
             if isinstance(one, BaseException):
                 todo += [one.__cause__, one.__context__, one.__traceback__]
-            todo += gc.get_referents(one)
+            todo += [*gc.get_referents(one), getattr(one, "__dict__", None)]
+
+
+def fails_with(hidden: str) -> None:
+    raise ValueError(len(hidden))
+
+
+def test_the_search_finds_what_an_error_keeps() -> None:
+    class Keeper:
+        kept: Any = None
+
+    keeper = Keeper()
+    try:
+        fails_with(CANARY)
+    except ValueError as error:
+        keeper.kept = {"tenant": (1.0, error)}
+    assert CANARY in reachable(keeper)
 
 
 async def at_once(_: float) -> None:
@@ -77,5 +95,5 @@ async def test_a_remembered_failure_holds_nothing_of_what_was_sent(status: int, 
         async with broker.lease(CONTOSO_HR.tenant().target, PURPOSE):
             pass
     assert broker._failed, "the failure is remembered"
-    assert not [one for one in reachable(broker.__dict__) if isinstance(one, str) and CANARY in one]
-    assert not [one for one in reachable(broker.__dict__) if isinstance(one, types.TracebackType)]
+    assert not [one for one in reachable(broker._failed) if isinstance(one, str) and CANARY in one]
+    assert not [one for one in reachable(broker._failed) if isinstance(one, types.TracebackType)]
