@@ -1,10 +1,13 @@
 """The command line against a running stack: what it prints, for people and for programs, and its exit codes."""
 
+import io
 import json
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +18,18 @@ from infra.local.cli import main
 from infra.local.company import Company
 from infra.local.endpoints import Endpoints
 from infra.local.lab import Lab
-from infra.local.stack import choose_ports
+from infra.local.stack import Ports, choose_ports
 
 PROJECT = Path(__file__).parents[2]
 COMMANDS = ("up", "demo", "tenant", "token", "request", "rotate", "latency", "faults", "journal")
 
 
-def run(*arguments: str, state: Path | None = None, code: int = 0) -> tuple[str, str]:
-    """Run one command; gives stdout and stderr."""
-    command = [sys.executable, "-m", "infra.local", *arguments, *(("--state", str(state)) if state else ())]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, done.stderr
+def run(*arguments: str, state: Path, code: int = 0) -> tuple[str, str]:
+    """Run one command in a thread, which has no event loop of its own; gives stdout and stderr."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err, ThreadPoolExecutor(1) as thread:
+        status = thread.submit(main, [*arguments, "--state", str(state)]).result(60)
+    assert status == code, err.getvalue()
+    return out.getvalue(), err.getvalue()
 
 
 def run_json(*arguments: str, state: Path) -> Any:
@@ -67,9 +69,12 @@ def test_stack_that_was_killed_is_not_running(tmp_path: Path, stack: Endpoints) 
 
 
 def test_second_stack_over_the_same_state(state: Path, stack: Endpoints) -> None:
-    _, said = run("up", state=state, code=1)
+    command = [sys.executable, "-m", "infra.local", "up", "--state", str(state)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
 
-    assert "running with the state directory" in said
+    assert done.returncode == 1
+    assert "running with the state directory" in done.stderr
+    assert "Traceback" not in done.stderr
     assert endpoints.load(state) == stack
 
 
@@ -143,24 +148,23 @@ def test_journal_follows(state: Path, stack: Endpoints) -> None:  # noqa: ARG001
 
 def test_ports_are_the_ones_asked_for(tmp_path: Path) -> None:
     """Two processes behind one front door, ended by Ctrl-C; the state is taken up by the next stack."""
-    name, ports = "kept", choose_ports(2)
-    for _ in range(2):
+    first = choose_ports(2).first
+    for instances in (2, 1):
+        ports = Ports(first, instances)
         command = [sys.executable, "-m", "infra.local", "up", "--state", str(tmp_path), "--json"]
-        command += ["--base-port", str(ports.first), "--instances", "2"]
+        command += ["--base-port", str(ports.first), "--instances", str(instances)]
         with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
             assert process.stdout is not None
             found = json.loads(process.stdout.readline())
             assert found["functions"] == f"http://127.0.0.1:{ports.first}"
-            processes = [f"http://127.0.0.1:{ports.first + 4 + number}" for number in range(2)]
+            processes = [f"http://127.0.0.1:{ports.instance(number)}" for number in range(instances)]
             assert found["apps"] == {"data": processes, "control": processes}
+            assert found["env"]["BULKHEAD_INSTANCES_AT_MOST"] == str(instances)
             assert found.keys() == {
                 "functions", "apps", "stand_in", "ca_bundle", "proxy", "service_bus_connection_string", "env",
             }  # fmt: skip
-            if name:
-                run("tenant", "deploy", name, state=tmp_path)
-                name = ""
-            else:
-                assert "deployed already" in run("tenant", "deploy", "kept", state=tmp_path, code=1)[1]
+            _, said = run("tenant", "deploy", "kept", state=tmp_path, code=0 if instances == 2 else 1)
+            assert ("deployed already" in said) == (instances == 1)
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
         assert not (tmp_path / "endpoints.json").exists()

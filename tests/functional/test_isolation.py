@@ -1,5 +1,6 @@
 """One tenant's users, daemon and keys on another tenant: refused, whatever they try."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -82,7 +83,7 @@ async def test_lists_hold_only_the_own(acme: Company, globex: Company, theirs: d
 
 
 async def test_daemon_opens_its_own_account_only(acme: Company, globex: Company, intruder: Intruder) -> None:
-    for own, foreign in ((acme, globex), (globex, acme)):
+    async def attempt(own: Company, foreign: Company) -> None:
         daemon = await intruder.daemon(own)
         try:
             keys = await intruder.list_keys(daemon, own)
@@ -95,6 +96,8 @@ async def test_daemon_opens_its_own_account_only(acme: Company, globex: Company,
         with pytest.raises(HttpResponseError) as refused:
             await intruder.read_reports(foreign, keys["primary"])
         assert refused.value.status_code == 401
+
+    await asyncio.gather(attempt(acme, globex), attempt(globex, acme))
 
 
 @pytest.mark.parametrize("setting", ["BULKHEAD_IDENTITY_CLIENT_ID", "BULKHEAD_CONTROL_IDENTITY_CLIENT_ID"])

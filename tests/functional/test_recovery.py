@@ -29,7 +29,7 @@ async def test_killed_again_and_again_while_many_reports_are_in_flight(lab: Lab)
     company = await lab.company()
     candidates = [await company.add_candidate(ORDINARY) for _ in range(3)]
     since = await lab.now()
-    async with lab.weather(latency="azure", lock_seconds=3):
+    async with lab.weather(latency="azure", lock_seconds=2):
         orders = [company.order(candidates[number % 3], key=f"order-{number}") for number in range(12)]
         accepted = {report["id"] for report in await asyncio.gather(*orders)}
         messages = [lab.queues.system(company).order(candidates[0], "essential") for _ in range(3)]
@@ -90,7 +90,7 @@ async def test_killed_between_enqueue_and_write_of_a_queued_order(lab: Lab) -> N
     candidate_id = await company.add_candidate(ORDINARY)
     since = await lab.now()
 
-    async with lab.weather(_on_the_way(company, drop="request"), lock_seconds=3):
+    async with lab.weather(_on_the_way(company, drop="request"), lock_seconds=2):
         await lab.queues.put([lab.queues.system(company).order(candidate_id, "essential")])
         await lab.seen(since, operation="schedule", target="screenings")
         await lab.kill_app()
