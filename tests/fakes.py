@@ -193,7 +193,10 @@ class FakeBroker:
         self.failures: list[BulkheadError] = []
 
     @asynccontextmanager
-    async def lease(self, target: Target, purpose: Purpose) -> AsyncIterator[InMemoryDocuments]:
+    async def lease(
+        self, target: Target, purpose: Purpose, *, watched: bool = True
+    ) -> AsyncIterator[InMemoryDocuments]:
+        del watched
         self.leases.append((target, purpose))
         await asyncio.sleep(0)
         if self.failures:

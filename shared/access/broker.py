@@ -22,11 +22,23 @@ from shared.core.audit import disclosure
 from shared.core.clock import Clock
 from shared.core.errors import BulkheadError
 from shared.core.ids import LeaseId, TenantId, new_id
-from shared.core.lease import READING, WRITING, AccountKey, Lease, LeaseExpiredError, LeaseLimits, Purpose
+from shared.core.lease import (
+    READING,
+    WRITING,
+    AccountKey,
+    Lease,
+    LeaseEndedError,
+    LeaseExpiredError,
+    LeaseLimits,
+    Purpose,
+)
 
 _LISTINGS = 3  # listed, regenerated, listed again, and once more for the other key
-_STANDING_EVERY = 2.0  # seconds between two looks at whether a tenant with invocations inside is still active
-_STANDING_WITHIN = 2.0  # seconds for such a look; with the pause before it, a lock is in force within 4
+# Seconds between two looks at whether a tenant with invocations inside is still active, and for such a look. Whoever
+# enters brings a registry entry that is up to 2 seconds old; so a lock is in force everywhere within 5.
+_STANDING_EVERY = 1.25
+_STANDING_WITHIN = 1.5
+_LONGEST_REMEMBERED = 600.0  # seconds, however long a Retry-After is
 _RECORDERS = 2_000  # writers of access logs remembered; a forgotten one begins a new chain
 
 
@@ -64,12 +76,13 @@ class Broker:
         self._looks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def lease(self, target: Target, purpose: Purpose) -> AsyncIterator[Documents]:
+    async def lease(self, target: Target, purpose: Purpose, *, watched: bool = True) -> AsyncIterator[Documents]:
         """Open the account of `target` for `purpose`; leaving the block ends it.
 
+        `watched` is False only for a tenant that is not in the registry yet, where nobody could lock it.
         Raises BulkheadError (unavailable) when a step fails for good or takes too long.
         """
-        compartment = self._enter(target)
+        compartment = self._enter(target, watched=watched)
         holder = _Holder(self, compartment, purpose)
         try:
             await holder.renew(refused=False)
@@ -95,7 +108,8 @@ class Broker:
             raise unavailable(error) from error
 
     async def _disclose(self, compartment: Compartment, lease: Lease, newer_than: int) -> tuple[AccountKey, int]:
-        for _ in range(_LISTINGS):
+        refusals = 0
+        while refusals < _LISTINGS:
             granted = await self._keys(compartment, newer_than)
             writing = granted.keyring.choose(WRITING, compartment.refused)
             key = writing if lease.purpose.writes else granted.keyring.choose(READING, compartment.refused)
@@ -106,19 +120,23 @@ class Broker:
             except KeyRefusedError:  # regenerated since it was listed
                 compartment.refused.add(writing.fingerprint)
                 newer_than = granted.generation
+                refusals += 1
+            except LeaseEndedError:
+                continue  # the key got too old or was replaced, or the invocation that wrote for all has ended
             else:
-                lease.hold(key, granted.good_for)
+                lease.hold(key, granted.until)
                 return key, granted.generation
+        compartment.refused.clear()  # the next invocation begins afresh
         raise AccessError(5, Failure.KEYS_REFUSED)
 
     async def _keys(self, compartment: Compartment, newer_than: int) -> Granted:
-        until, failed = self._failed.get(compartment.target.tenant_id, (0.0, None))
-        if failed is not None:
+        if known := self._failed.get(compartment.target.tenant_id):
+            until, failed = known
             left = until - self._clock.monotonic()
-            if left > 0 and not compartment.has_key(newer_than):
-                raise AccessError(failed.step, failed.failure, status=failed.status, retry_after=left)
             if left <= 0:
-                self._failed.pop(compartment.target.tenant_id, None)
+                del self._failed[compartment.target.tenant_id]
+            elif not compartment.has_key(newer_than):
+                raise AccessError(failed.step, failed.failure, status=failed.status, retry_after=left)
         return await compartment.keys(newer_than)
 
     def _remember(self, target: Target, error: AccessError) -> None:
@@ -126,7 +144,7 @@ class Broker:
         now = self._clock.monotonic()
         seconds = REACTIONS[error.failure].remembered
         if error.failure is Failure.THROTTLED:
-            seconds = max(seconds, error.retry_after or 0.0)
+            seconds = min(max(seconds, error.retry_after or 0.0), _LONGEST_REMEMBERED)
         if seconds > 0 and target.tenant_id not in self._failed:
             self._failed = {one: known for one, known in self._failed.items() if known[0] > now}
             # A copy: through traceback and cause the error itself holds what was sent, the credential among it.
@@ -146,7 +164,7 @@ class Broker:
             key.kind, key.fingerprint, granted.source,
         )  # fmt: skip
         own = Lease(lease.id, target.tenant_id, target.account.endpoint, lease.purpose, self._clock.monotonic)
-        own.hold(writing, granted.good_for)
+        own.hold(writing, granted.until)
         try:
             documents = self._accounts.open(target.account, _ForTheRecord(own))
             await self._recorder(target.tenant_id).write(disclosed, documents)
@@ -157,8 +175,8 @@ class Broker:
         recorder = self._recorders.get(tenant_id)
         if recorder is None:
             recorder = self._recorders[tenant_id] = Recorder(tenant_id, self._clock, self._anchors, self._watcher)
-            if len(self._recorders) > _RECORDERS and not next(iter(self._recorders.values())).busy:
-                self._recorders.popitem(last=False)
+            if len(self._recorders) > _RECORDERS:
+                self._recorders.popitem(last=False)  # what it is writing, it writes to the end
         self._recorders.move_to_end(tenant_id)
         return recorder
 
@@ -169,7 +187,7 @@ class Broker:
         lease_id = LeaseId(new_id("lea", self._clock.now()))
         return Lease(lease_id, target.tenant_id, target.account.endpoint, purpose, self._clock.monotonic)
 
-    def _enter(self, target: Target) -> Compartment:
+    def _enter(self, target: Target, *, watched: bool) -> Compartment:
         compartment = self._compartments.get(target.tenant_id) if self._share else None
         if compartment is None or compartment.target != target:  # a changed target is another compartment
             if compartment is not None and compartment.holders == 0:
@@ -179,7 +197,7 @@ class Broker:
             compartment = Compartment(target, self._steps, budget, self._limits, self._clock, self._watcher)
             if self._share:
                 self._compartments[target.tenant_id] = compartment
-        if compartment.holders == 0:
+        if compartment.holders == 0 and watched:
             self._set_timer(compartment, _STANDING_EVERY, self._look)
         compartment.holders += 1
         return compartment
@@ -194,7 +212,7 @@ class Broker:
         self._stop_timer(compartment)
         if self._compartments.get(compartment.target.tenant_id) is not compartment:
             compartment.drop()
-        elif (seconds := compartment.rest()) > 0:
+        elif (seconds := compartment.tidy()) > 0:
             self._set_timer(compartment, seconds, self._rest)
         else:
             del self._compartments[compartment.target.tenant_id]
@@ -203,7 +221,7 @@ class Broker:
         now = self._clock.monotonic()
         budget = self._budgets.get(account)
         if budget is None:
-            if len(self._budgets) >= 1_000:
+            if len(self._budgets) % 1_000 == 999:  # now and then
                 self._budgets = {name: one for name, one in self._budgets.items() if not one.untouched(now)}
             budget = self._budgets[account] = Budget.full(LIMIT / self._instances, now)
         return budget
@@ -211,6 +229,7 @@ class Broker:
     # --- revocation --------------------------------------------------------------------------------------------
 
     def _look(self, compartment: Compartment) -> None:
+        compartment.tidy()
         task = asyncio.create_task(self._confirm(compartment))
         self._looks.add(task)
         task.add_done_callback(self._looks.discard)
@@ -220,7 +239,7 @@ class Broker:
         try:
             async with asyncio.timeout(_STANDING_WITHIN):
                 await self._standing.confirm(compartment.target.tenant_id)
-        except (BulkheadError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, unknown means no
             reason = error if isinstance(error, BulkheadError) else unavailable(AccessError(5, Failure.TRANSIENT))
             self._watcher("leases_dropped", tenant_id=compartment.target.tenant_id, code=reason.code)
             if self._compartments.get(compartment.target.tenant_id) is compartment:
@@ -254,7 +273,7 @@ class _Holder:
         return self._lease.sign(endpoint, verb, resource_type, resource_link, date)
 
     async def renew(self, *, refused: bool) -> None:
-        """See Signer.renew."""
+        """See Signer.renew. Raises LeaseEndedError when everybody has left the compartment."""
         if refused and self._key is not None:
             self._compartment.refused.add(self._key.fingerprint)
         newer_than = self._generation if refused else 0
@@ -263,6 +282,7 @@ class _Holder:
     def end(self) -> None:
         """End the lease."""
         self._lease.end()
+        self._key = None
 
 
 @dataclass(frozen=True, slots=True)

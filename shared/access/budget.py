@@ -46,13 +46,16 @@ class Budget:
         self._at = max(self._at, now)
         return self._level
 
+    def wait(self, now: float) -> float:
+        """Seconds after which a listing can be afforded; 0: now."""
+        return max(0.0, (1 - self.level(now)) / self.rate)
+
     def spend(self, now: float) -> float:
         """Take one listing: 0. Or take nothing, and give the seconds after which one can be afforded."""
-        level = self.level(now)
-        if level < 1:
-            return (1 - level) / self.rate
-        self._level = level - 1
-        return 0.0
+        wait = self.wait(now)
+        if wait == 0:
+            self._level -= 1
+        return wait
 
     def keep_token(self, now: float) -> float:
         """Seconds for which the daemon's token is to be kept: until the budget has recovered."""

@@ -14,17 +14,17 @@ from shared.access.retrieval import KeptToken, Steps
 from shared.core.audit import KeySource
 from shared.core.clock import Clock
 from shared.core.errors import BulkheadError
-from shared.core.lease import Keyring, LeaseLimits
+from shared.core.lease import Keyring, LeaseEndedError, LeaseLimits
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """Keys to work with: which listing they are of, how they were come by, and for how many seconds they are good."""
+    """Keys to work with: which listing they are of, how they were come by, and until when (monotonic) they are good."""
 
     keyring: Keyring
     generation: int
     source: KeySource
-    good_for: float
+    until: float
 
 
 class Compartment:
@@ -52,73 +52,71 @@ class Compartment:
     async def keys(self, newer_than: int = 0) -> Granted:
         """Keys of a later listing than `newer_than`, retrieved if need be, once for all who wait.
 
-        Raises AccessError, and the error with which the compartment was closed.
+        Raises AccessError; the error with which the compartment was closed; LeaseEndedError when nobody is inside.
         """
         source: KeySource = "retained_key" if self._retained else "shared"
         while True:
             if self._closed is not None:
                 raise self._closed
+            if self.holders == 0:
+                raise LeaseEndedError("everybody has left")  # a key that came now would not be forgotten by anybody
             if self._keyring is not None and self.has_key(newer_than):
-                return Granted(self._keyring, self._generation, source, self._good_for())
-            if self._flight is None:
-                self._flight = asyncio.create_task(self._retrieve())
-                source = await self._join(self._flight)
-            else:
-                await self._join(self._flight)
-                source = "shared"
+                until = self._clock.monotonic() + self._good_for()
+                return Granted(self._keyring, self._generation, source, until)
+            starts = self._flight is None
+            flight = self._flight or self._take_off()
+            await asyncio.wait((flight,))  # whoever gives up waiting does not end it for the others
+            if not flight.cancelled():
+                retrieved = flight.result()
+                source = retrieved if starts else "shared"
 
-    async def _join(self, flight: "asyncio.Task[KeySource]") -> KeySource:
-        """Wait for a retrieval; whoever gives up waiting does not end it for the others."""
-        try:
-            return await asyncio.shield(flight)
-        except asyncio.CancelledError:
-            if self._closed is not None and flight.cancelled():
-                raise self._closed from None
-            raise
+    def _take_off(self) -> "asyncio.Task[KeySource]":
+        self._flight = asyncio.create_task(self._retrieve())
+        self._flight.add_done_callback(self._land)
+        return self._flight
+
+    def _land(self, flight: "asyncio.Task[KeySource]") -> None:
+        if self._flight is flight:
+            self._flight = None
+        if not flight.cancelled():
+            flight.exception()  # seen, even if nobody waits for it any more
 
     async def _retrieve(self) -> KeySource:
-        try:
-            keyring, source = await self._steps.retrieve(self.target, self._budget, self._token)
-            if self._keyring is not None:
-                self._keyring.forget()
-            self._keyring, self._retained = keyring, False
-            self._generation += 1
-            self._listed = self._clock.monotonic()
-            return source
-        finally:
-            self._flight = None
-
-    def _good_for(self) -> float:
-        """Seconds for which the present key may still be used: its age's, or what the budget forces beyond that."""
-        now = self._clock.monotonic()
-        age = now - self._listed
-        if age < self._limits.max_age:
-            return self._limits.max_age - age
-        return min(self._budget.keep_key(now, self._listed), self._limits.keep_key - age)
+        keyring, source = await self._steps.retrieve(self.target, self._budget, self._token)
+        self._forget_key()
+        self._keyring, self._retained = keyring, False
+        self._generation += 1
+        self._listed = self._clock.monotonic()
+        return source
 
     def has_key(self, newer_than: int) -> bool:
         """Whether `keys` would answer without a retrieval."""
         return self._keyring is not None and self._generation > newer_than and self._good_for() > 0
 
-    def rest(self) -> float:
-        """Nobody is inside: forget what need not be kept. The seconds after which to ask again; 0: nothing is kept."""
-        if self._flight is not None:
-            self._flight.cancel()
+    def _good_for(self) -> float:
+        """Seconds for which the present key may still be used: by its age, or as the budget forces beyond that."""
         now = self._clock.monotonic()
+        age = now - self._listed
+        if self.holders > 0 and age < self._limits.max_age:
+            return self._limits.max_age - age
+        return min(self._budget.keep_key(now, self._listed), self._limits.keep_key - age)
+
+    def tidy(self) -> float:
+        """Forget what need not be kept. The seconds after which to ask again; 0: nothing is kept any more.
+
+        While somebody is inside, that is what is too old; else everything, but what the budget forces to be kept.
+        """
+        if self.holders == 0:
+            self._abort()
         key_for = 0.0
-        if self._keyring is not None and not self._closed:
-            key_for = min(self._budget.keep_key(now, self._listed), self._limits.keep_key - (now - self._listed))
         if self._keyring is not None:
-            if key_for > 0:
-                if not self._retained:
-                    self._watcher("key_retained", tenant_id=self.target.tenant_id, seconds=round(key_for, 3))
+            key_for = self._good_for()
+            if key_for <= 0:
+                self._forget_key()
+            elif self.holders == 0 and not self._retained:
                 self._retained = True
-            else:
-                self._keyring.forget()
-                self._keyring = None
-        token_for = self._token.remaining(now)
-        if token_for <= 0:
-            self._token.drop()
+                self._watcher("key_retained", tenant_id=self.target.tenant_id, seconds=round(key_for, 3))
+        token_for = self._token.remaining(self._clock.monotonic())
         return min((seconds for seconds in (key_for, token_for) if seconds > 0), default=0.0)
 
     def close(self, reason: BulkheadError) -> None:
@@ -128,9 +126,16 @@ class Compartment:
 
     def drop(self) -> None:
         """Forget everything."""
+        self._abort()
+        self._forget_key()
+        self._token.drop()
+
+    def _abort(self) -> None:
         if self._flight is not None:
             self._flight.cancel()
+            self._flight = None
+
+    def _forget_key(self) -> None:
         if self._keyring is not None:
             self._keyring.forget()
             self._keyring = None
-        self._token.drop()

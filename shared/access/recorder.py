@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shared.access import log
-from shared.access.documents import Documents, KeyRefusedError
+from shared.access.documents import Documents
 from shared.access.ports import Anchors, Watcher
 from shared.core.audit import START, Disclosure, Head, chain
 from shared.core.clock import Clock
 from shared.core.errors import BulkheadError
 from shared.core.ids import TenantId, new_id
-from shared.core.lease import LeaseEndedError
 
 _MOST = 99  # records in a batch: Cosmos DB takes 100 documents, one is the head
 _ANCHORED_EVERY = 60.0  # seconds
@@ -36,27 +35,23 @@ class Recorder:
         self._anchors = anchors
         self._watcher = watcher
         self._head = self._new_chain()
-        self._anchored = float("-inf")
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
-        self._anchoring: asyncio.Task[None] | None = None
+        self._to_anchor: dict[str, Head] = {}  # by writer
+        self._anchored = float("-inf")
+        self._anchoring: asyncio.TimerHandle | asyncio.Task[None] | None = None
 
     async def write(self, disclosed: Disclosure, documents: Documents) -> None:
         """Return once the record is durable.
 
-        Raises KeyRefusedError when the account does not take the key of `documents`, BulkheadError when it does not
-        answer: then nothing may be disclosed.
+        Raises KeyRefusedError when the account does not take the key, LeaseEndedError when the lease that signed has
+        ended meanwhile, BulkheadError when the account does not answer: then nothing may be disclosed.
         """
         waiting = _Waiting(disclosed, documents)
         self._waiting.append(waiting)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_all())
         await waiting.written
-
-    @property
-    def busy(self) -> bool:
-        """Whether something is still to be written."""
-        return self._writing is not None or self._anchoring is not None
 
     async def _write_all(self) -> None:
         try:
@@ -70,7 +65,8 @@ class Recorder:
 
     async def _write(self, batch: list[_Waiting]) -> None:
         try:
-            await self._commit(batch[0].documents, [one.disclosed for one in batch])
+            # The last to come has the key that was listed last.
+            await self._commit(batch[-1].documents, [one.disclosed for one in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, it is each waiting invocation's failure
             for one in batch:
                 if not one.written.done():
@@ -90,26 +86,35 @@ class Recorder:
                 [log.record_document(one, month) for one in records],
                 [log.head_document(head, month)],
             )
-        except (KeyRefusedError, LeaseEndedError):
-            raise  # nothing was written
         except Exception:
-            self._head = (
-                self._new_chain()
-            )  # whether it was written is not known: this chain ends here, either way whole
+            # It may have been written all the same, if only the answer was lost. So this chain ends here, whole either
+            # way.
+            self._head = self._new_chain()
             raise
-        self._head = head
-        if self._anchoring is None and self._clock.monotonic() - self._anchored >= _ANCHORED_EVERY:
-            self._anchoring = asyncio.create_task(self._anchor(head))
+        self._head = self._to_anchor[head.writer] = head
+        self._anchor_soon()
 
-    async def _anchor(self, head: Head) -> None:
-        """Keep the head with the publisher too. When that fails, the next record tries again."""
+    def _anchor_soon(self) -> None:
+        if self._to_anchor and self._anchoring is None:
+            due = max(0.0, self._anchored + _ANCHORED_EVERY - self._clock.monotonic())
+            self._anchoring = asyncio.get_running_loop().call_later(due, self._anchor_now)
+
+    def _anchor_now(self) -> None:
+        self._anchoring = asyncio.create_task(self._anchor())
+
+    async def _anchor(self) -> None:
+        """Keep the newest heads with the publisher too, once a minute. What fails is tried again a minute later."""
         try:
-            await self._anchors.keep(self._tenant_id, head)
-            self._anchored = self._clock.monotonic()
+            for head in list(self._to_anchor.values()):
+                await self._anchors.keep(self._tenant_id, head)
+                if self._to_anchor[head.writer] is head:
+                    del self._to_anchor[head.writer]
         except BulkheadError as error:
             self._watcher("access_log_not_anchored", tenant_id=self._tenant_id, code=error.code)
         finally:
+            self._anchored = self._clock.monotonic()
             self._anchoring = None
+            self._anchor_soon()
 
     def _new_chain(self) -> Head:
         return Head(writer=new_id("wri", self._clock.now()), number=0, hash=START)

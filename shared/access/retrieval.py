@@ -11,6 +11,7 @@ daemon's token.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from shared.access.budget import Budget
 from shared.access.failures import REACTIONS, AccessError, Failure
@@ -55,10 +56,11 @@ class Steps:
                 pause = max(reaction.pause * 2 ** (attempt - 1), error.retry_after or 0.0)
                 if attempt >= reaction.attempts or pause > _LONGEST_PAUSE:
                     raise
-                await self._sleep(pause)
-                attempt += 1
+            await self._sleep(pause)
+            attempt += 1
 
     async def _once(self, target: Target, budget: Budget, kept: "KeptToken") -> tuple[Keyring, KeySource]:
+        _require(budget.wait(self._clock.monotonic()))  # else steps 1 and 2 would be taken in vain
         token = kept.take(self._clock.monotonic())
         if token is not None:
             try:
@@ -68,60 +70,67 @@ class Steps:
                     raise  # else the daemon may have lost its right with this token only: go the whole way
         credential = await self._vault.read(target.daemon.credential)  # 1
         try:
-            token = await self._identity_provider.take_on(target.daemon, credential)  # 2
+            secret = await self._identity_provider.take_on(target.daemon, credential)  # 2
         finally:
             credential.forget()
+        token = DaemonToken(secret, self._clock.monotonic())
         return await self._list(target, budget, token, kept), "retrieved"
 
-    async def _list(self, target: Target, budget: Budget, token: Secret, kept: "KeptToken") -> Keyring:
+    async def _list(self, target: Target, budget: Budget, token: "DaemonToken", kept: "KeptToken") -> Keyring:
         """Ask for the keys, and forget the token unless the budget wants it kept."""
         try:
-            self._spend(budget)
-            keys = await self._resource_manager.list_keys(target.account, token)  # 3, 4
+            _require(budget.spend(self._clock.monotonic()))
+            keys = await self._resource_manager.list_keys(target.account, token.secret)  # 3, 4
         except BaseException:
-            token.forget()
+            token.secret.forget()
             raise
         kept.put(token, self._clock.monotonic(), budget)
         return keys
 
-    def _spend(self, budget: Budget) -> None:
-        if (wait := budget.spend(self._clock.monotonic())) > 0:
-            raise AccessError(3, Failure.OVER_BUDGET, retry_after=wait)
+
+def _require(wait: float) -> None:
+    """Raise AccessError when the budget allows a listing only after `wait` seconds."""
+    if wait > 0:
+        raise AccessError(3, Failure.OVER_BUDGET, retry_after=wait)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonToken:
+    """A token of the daemon's, and when it was issued (monotonic)."""
+
+    secret: Secret
+    issued: float
 
 
 class KeptToken:
-    """The daemon's token, for as long as the budget wants it kept and never beyond `limit` seconds."""
+    """The daemon's token, for as long as the budget wants it kept and never older than `limit` seconds."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
-        self._token: Secret | None = None
+        self._token: DaemonToken | None = None
         self._until = 0.0
 
-    def put(self, token: Secret, now: float, budget: Budget) -> None:
+    def put(self, token: DaemonToken, now: float, budget: Budget) -> None:
         """Keep `token` if need be, else forget it."""
-        if self._token is not token:
-            self.drop()
-        self._until = now + min(budget.keep_token(now), self._limit)
-        if self._until > now:
-            self._token = token
-        else:
-            self._token = None
-            token.forget()
+        self.drop()
+        self._token = token
+        self._until = min(now + budget.keep_token(now), token.issued + self._limit)
+        self.remaining(now)
 
-    def take(self, now: float) -> Secret | None:
+    def take(self, now: float) -> DaemonToken | None:
         """The kept token, out of keeping."""
-        token, self._token = self._token, None
-        if token is not None and now >= self._until:
-            token.forget()
-            return None
+        token = self._token if self.remaining(now) > 0 else None
+        self._token = None
         return token
 
     def remaining(self, now: float) -> float:
-        """Seconds for which a token is still kept."""
-        return max(0.0, self._until - now) if self._token is not None else 0.0
+        """Seconds for which a token is still kept. One that is not is forgotten."""
+        if self._token is not None and now >= self._until:
+            self.drop()
+        return self._until - now if self._token is not None else 0.0
 
     def drop(self) -> None:
         """Forget the token."""
         if self._token is not None:
-            self._token.forget()
+            self._token.secret.forget()
         self._token = None

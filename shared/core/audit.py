@@ -104,7 +104,9 @@ class Flaw:
 
     writer: str
     number: int
-    what: Literal["changed", "missing", "head_missing", "differs_from_head", "missing_at_anchor", "differs_from_anchor"]
+    what: Literal[
+        "changed", "doubled", "missing", "head_missing", "differs_from_head", "missing_at_anchor", "differs_from_anchor"
+    ]
 
 
 def verify(records: Iterable[AccessRecord], heads: Iterable[Head], anchors: Iterable[Head]) -> list[Flaw]:
@@ -114,13 +116,15 @@ def verify(records: Iterable[AccessRecord], heads: Iterable[Head], anchors: Iter
     flaw.
     """
     by_writer: dict[str, dict[int, AccessRecord]] = {}
-    for record in records:
-        by_writer.setdefault(record.writer, {})[record.number] = record
+    flaws = [
+        Flaw(record.writer, record.number, "doubled")
+        for record in records
+        if by_writer.setdefault(record.writer, {}).setdefault(record.number, record) is not record
+    ]
     newest: dict[str, Head] = {}
     for head in heads:
         if head.writer not in newest or head.number > newest[head.writer].number:
             newest[head.writer] = head
-    flaws: list[Flaw] = []
     for writer in sorted(by_writer.keys() | newest.keys()):
         flaws += _verify_chain(writer, by_writer.get(writer, {}), newest.get(writer))
     for anchor in anchors:
@@ -135,19 +139,19 @@ def verify(records: Iterable[AccessRecord], heads: Iterable[Head], anchors: Iter
 def _verify_chain(writer: str, chained: dict[int, AccessRecord], head: Head | None) -> list[Flaw]:
     flaws: list[Flaw] = []
     previous: str | None = START
-    for number in range(1, max([*chained, head.number if head else 0]) + 1):
-        record = chained.get(number)
-        if record is None:
-            flaws.append(Flaw(writer, number, "missing"))
-            previous = None  # the link of the next record cannot be checked
-            continue
-        if previous not in (None, record.previous_hash) or record.hash != _hash(
-            writer, number, record.previous_hash, record
-        ):
+    expected = 1
+    for number, record in sorted(chained.items()):
+        if number != expected:
+            flaws.append(Flaw(writer, expected, "missing"))  # and those up to `number`
+            previous = None  # the link to it cannot be checked
+        digest = _hash(writer, number, record.previous_hash, record)
+        if previous not in (None, record.previous_hash) or record.hash != digest:
             flaws.append(Flaw(writer, number, "changed"))
-        previous = record.hash
+        previous, expected = record.hash, number + 1
     if head is None:
-        flaws.append(Flaw(writer, max(chained), "head_missing"))
+        flaws.append(Flaw(writer, expected - 1, "head_missing"))
+    elif head.number >= expected:
+        flaws.append(Flaw(writer, expected, "missing"))
     elif head.number in chained and chained[head.number].hash != head.hash:
         flaws.append(Flaw(writer, head.number, "differs_from_head"))
     return flaws

@@ -85,7 +85,7 @@ class Keyring:
 
 
 class Lease:
-    """Signs requests to `endpoint` until `end` is called or `max_age` seconds of `monotonic` time have passed."""
+    """Signs requests to `endpoint` until `end` is called or its key is too old by `monotonic` time."""
 
     __slots__ = ("_ended", "_endpoint", "_expires", "_key", "_monotonic", "id", "purpose", "tenant_id")
 
@@ -106,12 +106,12 @@ class Lease:
         self._expires = 0.0
         self._ended = False
 
-    def hold(self, key: AccountKey, max_age: float) -> None:
-        """Sign with `key` for `max_age` seconds. Raises LeaseEndedError after the end: it stays ended."""
+    def hold(self, key: AccountKey, until: float) -> None:
+        """Sign with `key` until that monotonic time. Raises LeaseEndedError after the end: it stays ended."""
         if self._ended:
             raise LeaseEndedError("this lease has ended")
         self._key = key
-        self._expires = self._monotonic() + max_age
+        self._expires = until
 
     @property
     def live(self) -> bool:

@@ -45,10 +45,11 @@ class Registry:
 
     async def read(self, tenant_id: TenantId) -> Stored:
         """The tenant as it is now, with its ETag. Raises BulkheadError (not_found)."""
+        asked = self._clock.monotonic()
         document = await self._documents.read(CONTAINER, _PARTITION, tenant_id) if is_id("ten", tenant_id) else None
         if document is None:
             raise not_found("tenant")
-        return self._keep(document)
+        return self._keep(document, asked)
 
     async def confirm(self, tenant_id: TenantId) -> None:
         """shared.access.ports.Standing: read now, from no cache. Raises BulkheadError unless the tenant is active."""
@@ -59,33 +60,37 @@ class Registry:
         cached = self._by_directory.get(directory_id)
         if cached is not None and self._clock.monotonic() < cached[0]:
             return cached[1]
+        asked = self._clock.monotonic()
         found = await self._documents.query(
             Query(CONTAINER, {"directory_id": directory_id}, partition=_PARTITION, descending=False)
         )
-        tenants = tuple(self._keep(document).tenant for document in found)
+        tenants = tuple(self._keep(document, asked).tenant for document in found)
         self._bound(self._by_directory)
-        self._by_directory[directory_id] = (self._clock.monotonic() + self._lifetime, tenants)
+        self._by_directory[directory_id] = (asked + self._lifetime, tenants)
         return tenants
 
     async def page(self, application_id: str | None, after: str | None, limit: int) -> Sequence[Tenant]:
         """Tenants ordered by id; those of one managed application only, if it is named."""
         where = {} if application_id is None else {"application_id": application_id}
+        asked = self._clock.monotonic()
         found = await self._documents.query(
             Query(CONTAINER, where, partition=_PARTITION, descending=False, after=after, limit=limit)
         )
-        return [self._keep(document).tenant for document in found]
+        return [self._keep(document, asked).tenant for document in found]
 
     async def add(self, tenant: Tenant) -> Stored:
         """Store a new tenant. Raises BulkheadError (conflict) when its managed application has one already."""
+        asked = self._clock.monotonic()
         try:
             document = await self._documents.create(CONTAINER, msgspec.to_builtins(tenant))
         except DocumentExistsError as error:
             raise already_registered() from error
         self._by_directory.pop(tenant.directory_id, None)
-        return self._keep(document)
+        return self._keep(document, asked)
 
     async def replace(self, tenant: Tenant, etag: str) -> Stored:
         """Replace the state that `etag` names. Raises BulkheadError (precondition_failed)."""
+        asked = self._clock.monotonic()
         try:
             document = await self._documents.replace(CONTAINER, msgspec.to_builtins(tenant), etag)
         except DocumentChangedError as error:
@@ -93,15 +98,16 @@ class Registry:
                 Kind.PRECONDITION_FAILED, "changed_meanwhile", "The tenant was changed since it was read."
             ) from error
         self._by_directory.pop(tenant.directory_id, None)
-        return self._keep(document)
+        return self._keep(document, asked)
 
-    def _keep(self, document: Document) -> Stored:
+    def _keep(self, document: Document, asked: float) -> Stored:
+        """Cache an entry; its age counts from when it was asked for, since it may have changed on its way."""
         try:
             tenant = msgspec.convert(document.body, Tenant)
         except msgspec.ValidationError as error:  # unreadable means no
             raise BulkheadError(Kind.BROKEN, "registry_unreadable", "A registry entry cannot be read.") from error
         self._bound(self._by_id)
-        self._by_id[tenant.id] = (self._clock.monotonic() + self._lifetime, tenant)
+        self._by_id[tenant.id] = (asked + self._lifetime, tenant)
         return Stored(tenant, document.etag)
 
     def _bound(self, cache: dict) -> None:  # type: ignore[type-arg]

@@ -5,19 +5,18 @@ learn.microsoft.com/azure/azure-resource-manager/management/async-operations (lo
 learn.microsoft.com/azure/cosmos-db/concepts-limits (control-plane limits).
 """
 
-import math
-from collections import deque
 from typing import Any
 
 from infra.local.standin.arm import HOST, ArmError, ArmRequest, json_object, not_found
 from infra.local.standin.authorization import covers
+from infra.local.standin.budgets import Window
 from infra.local.standin.cosmos.accounts import KEY_KINDS, Account, Accounts, KeyKind
 from infra.local.standin.regenerations import Regeneration, Regenerations
 from infra.local.standin.resources import LOCATION
 from infra.local.standin.wire import Answer, World
 
 KIND = "Microsoft.DocumentDB/databaseAccounts"
-BUDGET_WINDOW = 300  # seconds; 500 listKeys in it per account is Azure's limit
+BUDGET_WINDOW = 300  # seconds; 500 readings of keys in it per account are Azure's limit
 _FIELDS: dict[KeyKind, str] = {kind: f"{kind}MasterKey" for kind in KEY_KINDS}
 
 
@@ -28,8 +27,7 @@ class AccountOperations:
         self._world = world
         self._accounts = accounts
         self._regenerations = regenerations
-        self.list_keys_budget: int | None = None  # readings of keys per account and BUDGET_WINDOW; None: no limit
-        self._readings: dict[str, deque[float]] = {}
+        self._readings = Window(BUDGET_WINDOW)
 
     def get(self, request: ArmRequest) -> Answer:
         """One account."""
@@ -101,25 +99,20 @@ class AccountOperations:
 
     def _keys(self, request: ArmRequest, kinds: tuple[KeyKind, ...]) -> Answer:
         account = self._account(request)
-        self._spend(account)
+        self._spend(account, request.action)
         return Answer(200, {_FIELDS[kind]: account.keys[kind] for kind in kinds})
 
-    def _spend(self, account: Account) -> None:
-        if self.list_keys_budget is None:
-            return
-        now = self._world.now()
-        readings = self._readings.setdefault(account.name, deque())
-        while readings and readings[0] <= now - BUDGET_WINDOW:
-            readings.popleft()
-        if len(readings) >= self.list_keys_budget:
-            wait = math.ceil(readings[0] + BUDGET_WINDOW - now) if readings else BUDGET_WINDOW
+    def _spend(self, account: Account, action: str) -> None:
+        """Count against the budget, whichever keys are read. Source of the words: github.com/Azure/azqr/issues/34."""
+        most = self._world.settings.list_keys_budget
+        if most is not None and (wait := self._readings.spend(account.name, most, self._world.now())):
             raise ArmError(
                 429,
-                "TooManyRequests",
-                f"The request limit of List/Get Keys for the account {account.name} is exceeded.",
+                "ResourceRequestsThrottled",
+                f"Number of requests for action '{action}' exceeded the limit of '{most}' for time interval "
+                f"'00:05:00'. Please try again after '{wait}' seconds.",
                 {"Retry-After": str(wait)},
             )
-        readings.append(now)
 
     def _body(self, account: Account) -> dict[str, Any]:
         location = {

@@ -22,6 +22,7 @@ class ArmRequest:
     claims: Claims
     parts: Mapping[str, str]
     subscription: Subscription
+    action: str  # what a role must allow; empty when none is needed
 
     @property
     def resource_id(self) -> str:

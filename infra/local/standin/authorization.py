@@ -7,7 +7,7 @@ Sources: learn.microsoft.com/azure/role-based-access-control/overview (how acces
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -42,6 +42,7 @@ class RoleAssignment:
     scope: str
     role_id: str  # GUID of the definition
     principal_id: str
+    in_force_at: float = field(default=0.0, compare=False)  # seconds since the epoch
 
 
 @dataclass(slots=True, frozen=True)
@@ -201,6 +202,7 @@ class Authorization:
     """Role definitions, role assignments and deny assignments of all directories, written through to storage."""
 
     def __init__(self, world: World) -> None:
+        self._world = world
         self._storage = world.storage
         self._roles = {role.id: role for role in BUILT_IN}
         self._roles |= {
@@ -224,8 +226,11 @@ class Authorization:
         return role if role and role.directory_id in (None, directory_id) else None
 
     def assign(self, assignment: RoleAssignment) -> None:
-        """Give a role; the same id again replaces the assignment."""
-        self._assignments.put(assignment)
+        """Give a role, in force after the delay that is set; the same id again replaces the assignment."""
+        known = self._assignments.get(assignment.id)
+        delay = self._world.settings.role_delay_seconds
+        in_force_at = known.in_force_at if known == assignment else self._world.now() + delay
+        self._assignments.put(replace(assignment, in_force_at=in_force_at))
 
     def assignment(self, assignment_id: str) -> RoleAssignment | None:
         """The role assignment of this GUID."""
@@ -260,16 +265,20 @@ class Authorization:
             self._storage.delete("authorization/roles", role.id)
 
     def has_role_within(self, principals: Collection[str], scope: str) -> bool:
-        """Whether any role is assigned to one of `principals` at or below `scope`."""
-        return any(one.principal_id in principals for one in self._assignments.within(scope))
+        """Whether any role is in force for one of `principals` at or below `scope`."""
+        now = self._world.now()
+        return any(one.principal_id in principals and one.in_force_at <= now for one in self._assignments.within(scope))
 
     def decide(self, principals: Collection[str], action: str, scope: str, *, data: bool = False) -> Decision:
         """Whether somebody who is all of `principals` (own object id and those of groups) may do `action` at `scope`.
 
         Deny assignments of managed applications concern the control plane only.
         """
+        now = self._world.now()
         if not any(
-            one.principal_id in principals and self._roles[one.role_id].allows(action, data=data)
+            one.principal_id in principals
+            and one.in_force_at <= now
+            and self._roles[one.role_id].allows(action, data=data)
             for one in self._assignments.above(scope)
         ):
             return Decision("no_role")

@@ -15,7 +15,7 @@ from infra.local.standin.azure import Azure
 from infra.local.standin.cosmos.accounts import KeyKind
 from infra.local.standin.customers import CertificateFormat, CredentialKind, Customers, NotThereError, TakenError
 from infra.local.standin.server import IDENTITY_PATH, Dispatcher
-from infra.local.standin.service_bus.model import LOCK_DURATION
+from infra.local.standin.settings import Settings
 from infra.local.standin.wire import SERVICES, FaultRule, ServiceName
 
 
@@ -63,12 +63,6 @@ class _Rule(_Body):
 
 class _Faults(_Body):
     rules: list[_Rule]
-
-
-class _Settings(_Body):
-    regenerate_seconds: float | None = None
-    list_keys_budget: int | None = None
-    lock_seconds: float | None = None
 
 
 class Control:
@@ -158,7 +152,7 @@ class Control:
 
     async def _set_latency(self, request: web.Request) -> web.Response:
         """Replaces all latencies; a service that is not named has none."""
-        self._world.weather.latency_ms = await _read(request, dict[ServiceName, float])
+        self._world.weather.set_latency(await _read(request, dict[ServiceName, float]))
         return await self._read_latency(request)
 
     async def _read_faults(self, _request: web.Request) -> web.Response:
@@ -170,31 +164,20 @@ class Control:
         for rule in rules:
             if rule.retry_after is not None and rule.status is None:
                 rule.status = 429
-        self._world.weather.rules = rules
+        self._world.weather.set_rules(rules)
         return await self._read_faults(request)
 
     async def _clear_faults(self, _request: web.Request) -> web.Response:
-        self._world.weather.rules = []
+        self._world.weather.set_rules([])
         return web.Response(status=204)
 
     async def _read_settings(self, _request: web.Request) -> web.Response:
-        return web.json_response(
-            {
-                "regenerate_seconds": self._azure.regenerations.seconds,
-                "list_keys_budget": self._azure.account_operations.list_keys_budget,
-                "lock_seconds": self._azure.service_bus.lock_duration,
-            }
-        )
+        return web.json_response(msgspec.to_builtins(self._world.settings))
 
     async def _set_settings(self, request: web.Request) -> web.Response:
-        """How long a regeneration takes, the budget of listKeys, how long messages are locked.
-
-        A setting that is not given gets its default.
-        """
-        wanted = await _read(request, _Settings)
-        self._azure.regenerations.seconds = 2.0 if wanted.regenerate_seconds is None else wanted.regenerate_seconds
-        self._azure.account_operations.list_keys_budget = wanted.list_keys_budget
-        self._azure.service_bus.set_lock_duration(LOCK_DURATION if wanted.lock_seconds is None else wanted.lock_seconds)
+        """Replaces all settings; one that is not given gets its default."""
+        self._world.change(await _read(request, Settings))
+        self._azure.service_bus.set_lock_duration(self._world.settings.lock_seconds)
         return await self._read_settings(request)
 
     async def _regenerate(self, request: web.Request) -> web.Response:

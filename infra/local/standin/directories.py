@@ -27,6 +27,7 @@ class ClientSecret:
     key_id: str
     digest: str  # SHA-256 of the value, hex
     expires: float  # seconds since the epoch
+    known_at: float = 0.0  # seconds since the epoch; until then no token endpoint knows it
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,6 +39,7 @@ class ClientCertificate:
     x5t: str
     x5t_s256: str
     expires: float  # seconds since the epoch
+    known_at: float = 0.0  # as above
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class Application:
     principal_id: str  # object id of the service principal
     secrets: list[ClientSecret] = field(default_factory=list)
     certificates: list[ClientCertificate] = field(default_factory=list)
+    known_at: float = 0.0  # as above
 
 
 @dataclass(slots=True, frozen=True)

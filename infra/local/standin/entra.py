@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import jwt
 from cryptography import x509
 
+from infra.local.standin.budgets import Window
 from infra.local.standin.cosmos.accounts import Accounts
 from infra.local.standin.directories import Application, ClientCertificate, Directories, matching_secret
 from infra.local.standin.jwt import SKEW, TokenIssuer, v2_issuer
@@ -21,6 +22,8 @@ from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, 
 
 HOST = "login.microsoftonline.com"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+BUDGET_WINDOW = 60  # seconds
+RETRY_AFTER = 60  # seconds that a throttled application is told to wait, whenever it asks
 SHARED_DIRECTORIES = frozenset({"common", "organizations"})
 RESOURCES = frozenset(
     {
@@ -54,6 +57,7 @@ class Entra:
         self._directories = directories
         self._accounts = accounts
         self._tokens = tokens
+        self._requests = Window(BUDGET_WINDOW)
         self._certificates: dict[str, Any] = {}  # PEM -> public key
 
     def route(self, call: Call) -> Handler | None:
@@ -81,8 +85,10 @@ class Entra:
 
     def error(self, status: int, retry_after: float | None) -> Answer:
         """Entra's error body for an injected fault or an unimplemented call."""
-        codes = {429: (90055, "temporarily_unavailable"), 501: (90036, "not_implemented")}
-        code, error = codes.get(status, (90033, "temporarily_unavailable" if status >= 500 else "invalid_request"))
+        if status == 429:
+            return _throttled(retry_after)
+        error = "temporarily_unavailable" if status >= 500 else "invalid_request"
+        code, error = (90036, "not_implemented") if status == 501 else (90033, error)
         answer = self._error_answer("", status, code, error, fault_message(status))
         if retry_after is not None:
             answer.headers["Retry-After"] = f"{retry_after:g}"
@@ -109,6 +115,8 @@ class Entra:
                 raise _unknown_directory(directory_id)
             application, acr = self._authenticate(directory_id, form)
             call.principal = f"app:{application.client_id}"
+            if self._exceeds(application):
+                return _throttled(RETRY_AFTER)
             resource = self._resource(directory_id, form)
         except _Refused as refused:
             return self._error_answer(call.correlation_id, refused.status, refused.code, refused.error, refused.text)
@@ -121,6 +129,10 @@ class Entra:
         )
         body = {"token_type": "Bearer", "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token}
         return Answer(200, body, {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"})
+
+    def _exceeds(self, application: Application) -> bool:
+        most = self._world.settings.entra_budget
+        return most is not None and self._requests.spend(application.client_id, most, self._world.now()) > 0
 
     def _authenticate(self, directory_id: str, form: Mapping[str, str]) -> tuple[Application, Literal["1", "2"]]:
         """The application that the form proves to come from, and how it did: "1" by secret, "2" by certificate."""
@@ -309,6 +321,15 @@ class Entra:
             "metadata": [alias],
         }
         return Answer(200, body)
+
+
+def _throttled(retry_after: float | None) -> Answer:
+    """Throttled at the door, before anything can make JSON of it.
+
+    Source: github.com/AzureAD/microsoft-authentication-library-for-dotnet/issues/2855.
+    """
+    headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+    return Answer(429, "Too Many Requests", headers)
 
 
 def _required(form: Mapping[str, str], name: str) -> str:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 
 from infra.local.standin.authorization import Authorization
+from infra.local.standin.budgets import Window
 from infra.local.standin.directories import Directories
 from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, principal_name, v1_issuer
 from infra.local.standin.resources import LOCATION
@@ -16,6 +17,7 @@ from infra.local.standin.vaults import Vault, Vaults
 from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
 
 AUDIENCE = "https://vault.azure.net"
+BUDGET_WINDOW = 10  # seconds; 4,000 requests for secrets in it per vault are Azure's limit
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 
 type _Operation = Callable[[SecretOperations, Call, Vault, str, str], Answer]
@@ -51,11 +53,13 @@ class KeyVault:
         authorization: Authorization,
         tokens: TokenIssuer,
     ) -> None:
+        self._world = world
         self._vaults = vaults
         self._directories = directories
         self._authorization = authorization
         self._tokens = tokens
         self._operations = SecretOperations(world, vaults)
+        self._requests = Window(BUDGET_WINDOW)
 
     def route(self, call: Call) -> Handler | None:
         """Secrets and deleted secrets. Without a token every path answers with the challenge."""
@@ -99,6 +103,7 @@ class KeyVault:
             return await self._challenge(vault, refused.message)
         call.principal = principal_name(claims)
         try:
+            self._spend(vault)
             self._authorize(vault, claims, action, name)
             _check_form(call, name)
             return act(self._operations, call, vault, name, rest)
@@ -124,6 +129,16 @@ class KeyVault:
                 f"found {v1_issuer(claims.directory_id)}.",
             )
         return claims
+
+    def _spend(self, vault: Vault) -> None:
+        """The vault's budget. Source of the refusal, which has no Retry-After: github.com/dotnet/sign/issues/403."""
+        most = self._world.settings.key_vault_budget
+        if most is not None and self._requests.spend(vault.name, most, self._world.now()):
+            raise Refused(
+                429,
+                "Request was not processed because too many requests were received. Reason: "
+                "VaultRequestTypeLimitReached",
+            )
 
     def _authorize(self, vault: Vault, claims: Claims, action: str, name: str) -> None:
         principals = {claims.object_id, *self._directories.groups_of(claims.object_id)}

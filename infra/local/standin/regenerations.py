@@ -41,7 +41,6 @@ class Regenerations:
             key: Regeneration(**json.loads(text)) for key, text in world.storage.load("resource_manager/operations")
         }
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self.seconds = 2.0  # how long an operation takes
 
     def resume(self) -> None:
         """Go on with what the last run left unfinished. Must be called inside the event loop."""
@@ -56,10 +55,10 @@ class Regenerations:
 
     def begin(self, account: str, key_kind: KeyKind, subscription_id: str, started_by: str) -> Regeneration:
         """Start to regenerate one key of an account."""
-        now = self._world.now()
-        changes_at = now + self.seconds * random.random()  # noqa: S311 - a moment, nothing secret
+        now, lasts = self._world.now(), self._world.settings.regenerate_seconds
+        changes_at = now + lasts * random.random()  # noqa: S311 - a moment, nothing secret
         operation = Regeneration(
-            str(uuid.uuid4()), account, key_kind, subscription_id, started_by, changes_at, now + self.seconds
+            str(uuid.uuid4()), account, key_kind, subscription_id, started_by, changes_at, now + lasts
         )
         self._operations[operation.id] = operation
         self._save(operation)

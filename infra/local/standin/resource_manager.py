@@ -14,6 +14,7 @@ from typing import Any
 from infra.local.standin.account_operations import AccountOperations
 from infra.local.standin.arm import ArmError, ArmRequest, not_found
 from infra.local.standin.authorization import Authorization
+from infra.local.standin.budgets import Buckets
 from infra.local.standin.directories import Directories
 from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, principal_name, v1_issuer
 from infra.local.standin.resources import LOCATION, Resources
@@ -61,6 +62,7 @@ class ResourceManager:
         self._directories = directories
         self._authorization = authorization
         self._tokens = tokens
+        self._buckets = Buckets()
         roles = RoleOperations(authorization, directories)
         table = (
             ("GET", rf"(?P<id>{_SUBSCRIPTION})", "get_subscription", "Microsoft.Resources/subscriptions/read",
@@ -110,14 +112,18 @@ class ResourceManager:
         return ArmError(status, codes.get(status, "Error"), fault_message(status), headers).answer()
 
     async def _guarded(self, call: Call, operation: _Operation, parts: dict[str, str]) -> Answer:
+        left: dict[str, str] = {}
         try:
             claims = self._claims(call)
             call.principal = principal_name(claims)
-            request = self._admit(call, claims, parts)
+            request = self._admit(call, claims, parts, operation)
+            left = self._spend(request)
             self._authorize(request, operation)
-            return operation.act(request)
+            answer = operation.act(request)
         except ArmError as error:
-            return error.answer()
+            answer = error.answer()
+        answer.headers |= left
+        return answer
 
     def _claims(self, call: Call) -> Claims:
         """1. The token: signature, time, audience."""
@@ -143,7 +149,7 @@ class ResourceManager:
                 case _:
                     raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from None
 
-    def _admit(self, call: Call, claims: Claims, parts: dict[str, str]) -> ArmRequest:
+    def _admit(self, call: Call, claims: Claims, parts: dict[str, str], operation: _Operation) -> ArmRequest:
         """2. The subscription: its directory must be the token's, or have let the token's in as a publisher."""
         if "api-version" not in call.query:
             raise ArmError(
@@ -163,10 +169,32 @@ class ResourceManager:
                 f"tenant '{v1_issuer(subscription.directory_id)}' associated with this subscription. Please use the "
                 f"authority (URL) 'https://login.windows.net/{subscription.directory_id}' to get the token.",
             )
-        return ArmRequest(call, claims, parts, subscription)
+        return ArmRequest(call, claims, parts, subscription, operation.action)
+
+    def _spend(self, request: ArmRequest) -> dict[str, str]:
+        """3. The budget, if it is switched on; gives the header that tells what is left of it.
+
+        Source of the refusal's words: github.com/velero-io/velero/issues/9171.
+        """
+        if not self._world.settings.resource_manager_budgets:
+            return {}
+        subscription, actor = request.subscription.id, request.claims.object_id
+        kind = self._buckets.kind(request.call.method)
+        left, wait = self._buckets.take(subscription, actor, kind, self._world.now())
+        headers = {f"x-ms-ratelimit-remaining-subscription-{kind}s": str(left)}
+        if wait:
+            raise ArmError(
+                429,
+                "SubscriptionRequestsThrottled",
+                f"Number of '{kind}' requests for subscription '{subscription}' actor '{actor}' exceeded. Please try "
+                f"again after '{wait}' seconds after additional tokens are available. Refer to "
+                "https://aka.ms/arm-throttling for additional information.",
+                headers | {"Retry-After": str(wait)},
+            )
+        return headers
 
     def _authorize(self, request: ArmRequest, operation: _Operation) -> None:
-        """3. The right. To follow a long-running operation needs none, but only its starter finds it."""
+        """4. The right. To follow a long-running operation needs none, but only its starter finds it."""
         if not operation.action:
             return
         claims = request.claims

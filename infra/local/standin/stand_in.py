@@ -49,6 +49,7 @@ class StandIn:
         """Listen on `base_port` (control), the next (proxy) and the one after (Service Bus); 0: on free ports."""
         ports = (base_port, base_port + 1, base_port + 2) if base_port else (0, 0, 0)
         publisher.create_queues(self.azure)
+        self.azure.service_bus.set_lock_duration(self.world.settings.lock_seconds)
         await self.azure.service_bus.start(LOOPBACK, ports[2])
         self.azure.regenerations.resume()
         control_port, proxy_port = await self._listeners.start(ports[0], ports[1])

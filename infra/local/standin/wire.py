@@ -5,12 +5,15 @@ import json
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal, Protocol
 
+import msgspec
+
+from infra.local.standin.settings import Settings
 from infra.local.standin.storage import Storage
 
 type ServiceName = Literal[
@@ -140,12 +143,27 @@ class FaultRule:
 
 
 class Weather:
-    """Latency and faults that are in force."""
+    """Latency and faults that are in force. They stay so over a restart."""
 
-    def __init__(self) -> None:
-        self.latency_ms: dict[ServiceName, float] = {}
-        self.rules: list[FaultRule] = []
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        stored = dict(storage.load("weather"))
+        self.latency_ms: dict[ServiceName, float] = json.loads(stored.get("latency", "{}"))
+        self.rules = [FaultRule(**rule) for rule in json.loads(stored.get("rules", "[]"))]
         self._random = random.Random()  # noqa: S311 - chance of a fault, nothing secret
+
+    def set_latency(self, milliseconds: Mapping[ServiceName, float]) -> None:
+        """Replace all latencies; a service that is not named has none."""
+        self.latency_ms = dict(milliseconds)
+        self._storage.put("weather", "latency", json.dumps(self.latency_ms))
+
+    def set_rules(self, rules: Sequence[FaultRule]) -> None:
+        """Replace all faults."""
+        self.rules = list(rules)
+        self._save_rules()
+
+    def _save_rules(self) -> None:
+        self._storage.put("weather", "rules", json.dumps([asdict(rule) for rule in self.rules]))
 
     def strike(self, service: ServiceName, operation: str, target: str) -> FaultRule | None:
         """The first rule that applies to this call now, counted as used."""
@@ -160,6 +178,7 @@ class Weather:
                 continue
             if rule.times is not None:
                 rule.times -= 1
+                self._save_rules()
             return rule
         return None
 
@@ -194,9 +213,18 @@ class World:
 
     storage: Storage
     journal: Journal = field(default_factory=Journal)
-    weather: Weather = field(default_factory=Weather)
     now: Callable[[], float] = time.time  # seconds since the epoch
+    weather: Weather = field(init=False)
     secrets: IssuedSecrets = field(init=False)
+    settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
+        self.weather = Weather(self.storage)
         self.secrets = IssuedSecrets(self.storage)
+        stored = dict(self.storage.load("settings"))
+        self.settings = msgspec.json.decode(stored.get("all", "{}"), type=Settings)
+
+    def change(self, settings: Settings) -> None:
+        """Put settings in force, now and after a restart."""
+        self.settings = settings
+        self.storage.put("settings", "all", msgspec.json.encode(settings).decode())

@@ -31,12 +31,16 @@ class Sender:
             raise self._bus.errors.pop(0)
         self._bus.sent += [(self._queue, message) for message in messages]
 
+    async def close(self) -> None:
+        self._bus.closed_senders += 1
+
 
 class Bus:
     def __init__(self) -> None:
         self.sent = []
         self.errors = []
         self.opened = []
+        self.closed_senders = 0
         self.closed = False
 
     def get_queue_sender(self, queue: Any) -> Any:
@@ -127,6 +131,7 @@ async def test_a_sender_that_fails_is_replaced(queues: Any, bus: Any, error: Any
     )
     await Screenings(queues).enqueue([job()], 0)
     assert bus.opened == ["screenings", "screenings"]
+    assert bus.closed_senders == 1
     assert len(bus.sent) == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import is_id
 from tests.fakes import CONTOSO, CONTOSO_HR, CONTOSO_RETAIL, FABRIKAM, FABRIKAM_HR, PUBLISHER
-from tests.world import ADMIN, OPERATE, ROUTES
+from tests.world import ADMIN, OPERATE, ROUTES, World
 
 PERSON = {"first_name": "Ada", "last_name": "Ferrero"}
 OTHER_CLIENT = "c11e0000-0000-4000-8000-00000000000a"
@@ -232,9 +232,22 @@ async def test_an_unreadable_registry_entry_is_no_tenant(world: Any) -> None:
 async def test_health(world: Any) -> None:
     assert (await world.call("GET", "health/live", token="")).json == {"status": "ok"}
     assert (await world.call("GET", "health/ready", token="")).status == 200
+    world.clock.advance(2)
     world.registry_documents.failures = [BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "No.")]
     ready = await world.call("GET", "health/ready", token="")
     assert (ready.status, ready.headers["Retry-After"]) == (503, "5")
+
+
+async def test_one_tenants_unreadable_entry_does_not_make_the_service_unready(world: World) -> None:
+    world.registry_documents.damage("tenants", CONTOSO_HR.tenant_id, {"status": "half-active"})
+    assert (await world.call("GET", "health/ready", token="")).status == 200
+
+
+async def test_whoever_asks_often_does_not_make_the_registry_work(world: World) -> None:
+    world.registry_documents.calls.clear()
+    for _ in range(50):
+        await world.call("GET", "health/ready", token="")
+    assert len(world.registry_documents.calls) == 1
 
 
 async def test_the_api_describes_itself(world: Any) -> None:
