@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         if verb == "register":
             made.add_argument(
                 "--credential",
-                choices=("secret", "certificate"),
+                choices=("secret", "certificate", "federated"),
                 default="secret",
                 help="what the daemon signs in with",
             )

@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -17,7 +17,7 @@ from infra.local.standin.certificates import ClientCertificate
 from infra.local.standin.directories import SECRET_LIFETIME
 from infra.local.standin.resources import ManagedApplication, ResourceGroup, Subscription
 
-type CredentialKind = Literal["secret", "certificate"]
+type CredentialKind = Literal["secret", "certificate", "federated"]
 type CertificateFormat = Literal["pem", "pkcs12"]
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -59,14 +59,17 @@ class Tenant:
 
 @dataclass(slots=True, frozen=True)
 class Daemon:
-    """A tenant's daemon application in the publisher's directory, with its credential in the vault."""
+    """A tenant's daemon application in the publisher's directory, with its credential in the vault.
+
+    A federated one trusts the data plane's managed identity, and nothing of it is in the vault.
+    """
 
     name: str  # the tenant's
     client_id: str
     object_id: str
-    vault: str  # URL
-    credential_name: str
     credential: CredentialKind
+    vault: str | None = None  # URL
+    credential_name: str | None = None
 
 
 class Customers:
@@ -215,15 +218,8 @@ class Customers:
             self._azure.authorization.assign(
                 RoleAssignment(str(uuid.uuid4()), tenant.account_id, tenant.daemon_role_id, application.principal_id)
             )
-            daemon = Daemon(
-                name,
-                application.client_id,
-                application.principal_id,
-                publisher.VAULT.url + "/",
-                f"daemon-{name}-{secrets.token_hex(4)}",  # never used again: a deleted secret keeps its name
-                credential,
-            )
-            self._renew(daemon, certificate_format)
+            daemon = Daemon(name, application.client_id, application.principal_id, credential)
+            daemon, _ = self._renew(daemon, certificate_format)
         return daemon
 
     def rotate_daemon(
@@ -235,32 +231,45 @@ class Customers:
         """
         if name not in self._daemons:
             raise NotThereError(f"The tenant '{name}' has no daemon; POST /daemons makes one.")
-        old = self._daemons[name]
-        daemon = Daemon(name, old.client_id, old.object_id, old.vault, old.credential_name, credential)
+        daemon = replace(self._daemons[name], credential=credential)
         with self._storage.transaction():
-            key_id = self._renew(daemon, certificate_format)
+            daemon, key_id = self._renew(daemon, certificate_format)
             self._azure.directories.remove_credentials(daemon.client_id, keep=key_id)
         return daemon
 
-    def _renew(self, daemon: Daemon, certificate_format: CertificateFormat) -> str:
-        """Add a credential to the daemon's application and put it into the vault; its key id in Entra."""
-        directories, vaults = self._azure.directories, self._azure.vaults
-        if daemon.credential == "secret":
-            key_id, value = directories.add_secret(daemon.client_id)
-            expires, content_type = self._azure.world.now() + SECRET_LIFETIME, "text/plain"
+    def _renew(self, daemon: Daemon, certificate_format: CertificateFormat) -> tuple[Daemon, str]:
+        """Add a credential to the daemon's application and put it into the vault: the daemon, its key id in Entra."""
+        if daemon.credential == "federated":
+            key_id = self._azure.directories.add_federated(daemon.client_id, publisher.DATA_IDENTITY)
+            if daemon.credential_name and (
+                secret := self._azure.vaults.secret(publisher.VAULT, daemon.credential_name)
+            ):
+                secret.deleted = int(self._azure.world.now())
+                self._azure.vaults.save(publisher.VAULT, secret)
+            daemon = replace(daemon, vault=None, credential_name=None)
         else:
-            certificate = ClientCertificate(f"bulkhead-daemon-{daemon.name}")
-            key_id = directories.add_certificate(daemon.client_id, certificate.certificate)
-            expires = certificate.certificate.not_valid_after_utc.timestamp()
-            if certificate_format == "pem":
-                value, content_type = certificate.pem(), "application/x-pem-file"
-            else:
-                value, content_type = base64.b64encode(certificate.pkcs12()).decode(), "application/x-pkcs12"
-            private_key = certificate.private_key_pem()
-            self._azure.world.secrets.add("private_key", private_key)
-            # A line of the key by itself, so that a leak with other line ends is found too.
-            self._azure.world.secrets.add("private_key", private_key.splitlines()[2])
-        vaults.add_version(publisher.VAULT, daemon.credential_name, value, content_type, expires=expires)
+            # A name that was never used: a deleted secret keeps its name.
+            name = daemon.credential_name or f"daemon-{daemon.name}-{secrets.token_hex(4)}"
+            daemon = replace(daemon, vault=publisher.VAULT.url + "/", credential_name=name)
+            key_id, value, content_type, expires = self._new_credential(daemon, certificate_format)
+            self._azure.vaults.add_version(publisher.VAULT, name, value, content_type, expires=expires)
         self._daemons[daemon.name] = daemon
         self._storage.put("customers/daemons", daemon.name, json.dumps(asdict(daemon)))
-        return key_id
+        return daemon, key_id
+
+    def _new_credential(self, daemon: Daemon, certificate_format: CertificateFormat) -> tuple[str, str, str, float]:
+        """A secret or certificate, registered: key id, value, content type, seconds since the epoch when it ends."""
+        directories, issued = self._azure.directories, self._azure.world.secrets
+        if daemon.credential == "secret":
+            key_id, value = directories.add_secret(daemon.client_id)
+            return key_id, value, "text/plain", self._azure.world.now() + SECRET_LIFETIME
+        certificate = ClientCertificate(f"bulkhead-daemon-{daemon.name}")
+        key_id = directories.add_certificate(daemon.client_id, certificate.certificate)
+        private_key = certificate.private_key_pem()
+        issued.add("private_key", private_key)
+        # A line of the key by itself, so that a leak with other line ends is found too.
+        issued.add("private_key", private_key.splitlines()[2])
+        expires = certificate.certificate.not_valid_after_utc.timestamp()
+        if certificate_format == "pem":
+            return key_id, certificate.pem(), "application/x-pem-file", expires
+        return key_id, base64.b64encode(certificate.pkcs12()).decode(), "application/x-pkcs12", expires

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from infra.local.standin.jwt import base64url
+from infra.local.standin.jwt import EXCHANGE, base64url, v2_issuer
 from infra.local.standin.wire import World
 
 SECRET_LIFETIME = 365 * 86_400  # seconds
@@ -42,6 +42,17 @@ class ClientCertificate:
     known_at: float = 0.0  # as above
 
 
+@dataclass(slots=True, frozen=True)
+class FederatedCredential:
+    """Trust in tokens that `issuer` signs for `subject`: they serve as the application's client assertion."""
+
+    key_id: str
+    issuer: str
+    subject: str
+    audience: str
+    known_at: float = 0.0  # as above
+
+
 @dataclass(slots=True)
 class Application:
     """An application of one directory with its service principal there."""
@@ -52,6 +63,7 @@ class Application:
     principal_id: str  # object id of the service principal
     secrets: list[ClientSecret] = field(default_factory=list)
     certificates: list[ClientCertificate] = field(default_factory=list)
+    federated: list[FederatedCredential] = field(default_factory=list)
     known_at: float = 0.0  # as above
 
 
@@ -131,11 +143,22 @@ class Directories:
         self._save(application)
         return entry.key_id
 
+    def add_federated(self, client_id: str, identity: Identity) -> str:
+        """Let the application trust a managed identity of its own directory; gives the credential's key id."""
+        application = self._applications[client_id]
+        credential = FederatedCredential(
+            str(uuid.uuid4()), v2_issuer(application.directory_id), identity.principal_id, EXCHANGE
+        )
+        application.federated.append(credential)
+        self._save(application)
+        return credential.key_id
+
     def remove_credentials(self, client_id: str, *, keep: str) -> None:
-        """Remove every secret and certificate except the one with key id `keep`."""
+        """Remove every credential except the one with key id `keep`."""
         application = self._applications[client_id]
         application.secrets = [secret for secret in application.secrets if secret.key_id == keep]
         application.certificates = [entry for entry in application.certificates if entry.key_id == keep]
+        application.federated = [entry for entry in application.federated if entry.key_id == keep]
         self._save(application)
 
     def create_identity(self, identity: Identity) -> None:
@@ -194,4 +217,5 @@ def _digest(value: str) -> str:
 def _application(stored: dict[str, Any]) -> Application:
     stored["secrets"] = [ClientSecret(**secret) for secret in stored["secrets"]]
     stored["certificates"] = [ClientCertificate(**entry) for entry in stored["certificates"]]
+    stored["federated"] = [FederatedCredential(**entry) for entry in stored.get("federated", ())]
     return Application(**stored)

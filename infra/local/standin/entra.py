@@ -1,23 +1,20 @@
 """Entra ID's token endpoint for applications, its discovery documents and its refusals.
 
 Sources: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow (requests and answers),
-.../certificate-credentials (assertions), .../reference-error-codes (AADSTS codes).
+.../reference-error-codes (AADSTS codes).
 """
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import parse_qsl
 
-import jwt
-from cryptography import x509
-
+from infra.local.standin.assertions import Assertions, Refused
 from infra.local.standin.budgets import Window
 from infra.local.standin.cosmos.accounts import Accounts
-from infra.local.standin.directories import Application, ClientCertificate, Directories, matching_secret
-from infra.local.standin.jwt import SKEW, TokenIssuer, v2_issuer
+from infra.local.standin.directories import Application, Directories, matching_secret
+from infra.local.standin.jwt import TokenIssuer, v2_issuer
 from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
 
 HOST = "login.microsoftonline.com"
@@ -36,16 +33,6 @@ RESOURCES = frozenset(
 )
 
 
-@dataclass
-class _Refused(Exception):  # noqa: N818 - reads better where it is raised
-    """An answer of the token endpoint that gives no token."""
-
-    code: int  # AADSTS number
-    error: str  # OAuth 2.0 error
-    text: str
-    status: Literal[400, 401] = 400
-
-
 class Entra:
     """Implements `HttpService` for login.microsoftonline.com."""
 
@@ -58,7 +45,7 @@ class Entra:
         self._accounts = accounts
         self._tokens = tokens
         self._requests = Window(BUDGET_WINDOW)
-        self._certificates: dict[str, Any] = {}  # PEM -> public key
+        self._assertions = Assertions(world, tokens)
 
     def route(self, call: Call) -> Handler | None:
         """Token endpoint, openid-configuration, keys and instance discovery."""
@@ -118,7 +105,7 @@ class Entra:
             if self._exceeds(application):
                 return _throttled(RETRY_AFTER)
             resource = self._resource(directory_id, form)
-        except _Refused as refused:
+        except Refused as refused:
             return self._error_answer(call.correlation_id, refused.status, refused.code, refused.error, refused.text)
         token, lifetime = self._tokens.app_token(
             directory_id,
@@ -137,12 +124,12 @@ class Entra:
     def _authenticate(self, directory_id: str, form: Mapping[str, str]) -> tuple[Application, Literal["1", "2"]]:
         """The application that the form proves to come from, and how it did: "1" by secret, "2" by certificate."""
         if _required(form, "grant_type") != "client_credentials":
-            raise _Refused(70003, "unsupported_grant_type", f"The app requested an unsupported grant type "
+            raise Refused(70003, "unsupported_grant_type", f"The app requested an unsupported grant type "
                                                             f"'{form['grant_type']}'.")  # fmt: skip
         client_id = _required(form, "client_id")
         application = self._directories.application(client_id)
         if application is None or application.directory_id != directory_id:
-            raise _Refused(
+            raise Refused(
                 700016,
                 "unauthorized_client",
                 f"Application with identifier '{client_id}' was not found in the directory '{directory_id}'. This can "
@@ -154,10 +141,10 @@ class Entra:
             return application, "1"
         if "client_assertion" in form:
             if form.get("client_assertion_type") != ASSERTION_TYPE:
-                raise _Refused(50027, "invalid_request", "The 'client_assertion_type' parameter is not supported.")
-            self._check_assertion(application, form["client_assertion"])
+                raise Refused(50027, "invalid_request", "The 'client_assertion_type' parameter is not supported.")
+            self._assertions.check(application, form["client_assertion"])
             return application, "2"
-        raise _Refused(
+        raise Refused(
             7000218,
             "invalid_client",
             "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
@@ -167,7 +154,7 @@ class Entra:
     def _check_secret(self, application: Application, value: str) -> None:
         secret = matching_secret(application, value)
         if secret is None:
-            raise _Refused(
+            raise Refused(
                 7000215,
                 "invalid_client",
                 "Invalid client secret provided. Ensure the secret being sent in the request is the client secret "
@@ -175,7 +162,7 @@ class Entra:
                 401,
             )
         if secret.expires <= self._world.now():
-            raise _Refused(
+            raise Refused(
                 7000222,
                 "invalid_client",
                 f"The provided client secret keys for app '{application.client_id}' are expired. Visit the Azure "
@@ -183,78 +170,11 @@ class Entra:
                 401,
             )
 
-    def _check_assertion(self, application: Application, assertion: str) -> None:
-        """A client assertion: RS256 named by `x5t` (MSAL) or PS256 named by `x5t#S256` (azure-identity's aio)."""
-        unchecked: Any = {"verify_aud": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
-        try:
-            header = jwt.get_unverified_header(assertion)
-            certificate = _named_certificate(application, header)
-            if certificate is None:
-                thumbprint = header.get("x5t#S256") or header.get("x5t")
-                raise _Refused(
-                    700027,
-                    "invalid_client",
-                    "The certificate with identifier used to sign the client assertion is not registered on "
-                    f"application. [Reason - The key was not found., Thumbprint of key used by client: '{thumbprint}', "
-                    "Please visit the Azure Portal or Microsoft Graph to see the registered keys of the application "
-                    f"'{application.client_id}'.]",
-                    401,
-                )
-            claims = jwt.decode(
-                assertion, self._public_key(certificate.pem), algorithms=["RS256", "PS256"], options=unchecked
-            )
-        except jwt.InvalidSignatureError:
-            raise _Refused(700027, "invalid_client", "Client assertion failed signature validation.", 401) from None
-        except jwt.InvalidTokenError:
-            raise _Refused(50027, "invalid_request", "JWT token is invalid or malformed.") from None
-        self._check_assertion_claims(application, certificate, claims)
-
-    def _check_assertion_claims(
-        self, application: Application, certificate: ClientCertificate, claims: Mapping[str, Any]
-    ) -> None:
-        if claims.get("sub") != application.client_id or claims.get("iss") != application.client_id:
-            raise _Refused(
-                700021,
-                "invalid_client",
-                "Client assertion application identifier doesn't match 'client_id' parameter.",
-                401,
-            )
-        base = f"https://{HOST}/{application.directory_id}"
-        if claims.get("aud") not in {f"{base}/oauth2/v2.0/token", f"{base}/v2.0"}:
-            raise _Refused(
-                700023,
-                "invalid_client",
-                "Client assertion audience claim does not match Realm issuer. Review the documentation at "
-                "https://docs.microsoft.com/azure/active-directory/develop/active-directory-certificate-credentials .",
-                401,
-            )
-        now = self._world.now()
-        start, end = claims.get("nbf", claims.get("iat", 0)), claims.get("exp")
-        if not isinstance(end, int | float) or not isinstance(start, int | float):
-            raise _Refused(50027, "invalid_request", "JWT token is invalid or malformed.")
-        if end + SKEW < now or start - SKEW > now:
-            raise _Refused(
-                700024,
-                "invalid_client",
-                f"Client assertion is not within its valid time range. Current time: {_iso(now)}, assertion valid "
-                f"from {_iso(start)}, expiry time of assertion {_iso(end)}.",
-                401,
-            )
-        if certificate.expires < now:
-            raise _Refused(
-                700027, "invalid_client", "The certificate used to sign the client assertion is expired.", 401
-            )
-
-    def _public_key(self, pem: str) -> Any:
-        if pem not in self._certificates:
-            self._certificates[pem] = x509.load_pem_x509_certificate(pem.encode()).public_key()
-        return self._certificates[pem]
-
     def _resource(self, directory_id: str, form: Mapping[str, str]) -> str:
         """The resource that the scope names; it becomes the token's audience as it was written."""
         scopes = _required(form, "scope").split()
         if len(scopes) != 1 or not scopes[0].endswith("/.default"):
-            raise _Refused(
+            raise Refused(
                 1002012,
                 "invalid_scope",
                 f"The provided value for scope {' '.join(scopes)} is not valid. Client credential flows must have a "
@@ -262,7 +182,7 @@ class Entra:
             )
         resource = scopes[0].removesuffix("/.default")
         if not self._known_resource(resource):
-            raise _Refused(
+            raise Refused(
                 500011,
                 "invalid_resource",
                 f"The resource principal named {resource} was not found in the tenant named {directory_id}. This can "
@@ -334,28 +254,15 @@ def _throttled(retry_after: float | None) -> Answer:
 
 def _required(form: Mapping[str, str], name: str) -> str:
     if not form.get(name):
-        raise _Refused(900144, "invalid_request", f"The request body must contain the following parameter: '{name}'.")
+        raise Refused(900144, "invalid_request", f"The request body must contain the following parameter: '{name}'.")
     return form[name]
 
 
-def _unknown_directory(directory_id: str) -> _Refused:
-    return _Refused(
+def _unknown_directory(directory_id: str) -> Refused:
+    return Refused(
         90002,
         "invalid_request",
         f"Tenant '{directory_id}' not found. Check to make sure you have the correct tenant ID and are signing into "
         "the correct cloud. Check with your subscription administrator, this may happen if there are no active "
         "subscriptions for the tenant.",
     )
-
-
-def _named_certificate(application: Application, header: Mapping[str, Any]) -> ClientCertificate | None:
-    """The registered certificate that the assertion's header names, by its SHA-256 or SHA-1 thumbprint."""
-    by_sha256, by_sha1 = str(header.get("x5t#S256", "")).rstrip("="), str(header.get("x5t", "")).rstrip("=")
-    for certificate in application.certificates:
-        if by_sha256 == certificate.x5t_s256 or (not by_sha256 and by_sha1 == certificate.x5t):
-            return certificate
-    return None
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")

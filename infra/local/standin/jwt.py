@@ -27,6 +27,7 @@ type Refusal = Literal["malformed", "signature", "expired", "not_yet_valid", "is
 SKEW = 300  # seconds by which clocks may differ, the usual tolerance of Azure's resources
 CACHED_TOKENS = 1024
 MANAGED_IDENTITY_LIFETIME = 86_400  # seconds
+EXCHANGE = "api://AzureADTokenExchange"  # audience of tokens that stand for an application's credential
 
 
 class TokenRejected(Exception):  # noqa: N818 - reads better where it is raised
@@ -146,8 +147,15 @@ class TokenIssuer:
     def identity_token(
         self, directory_id: str, resource: str, *, client_id: str, object_id: str, resource_id: str
     ) -> tuple[str, int]:
-        """A managed identity's v1.0 token for `resource` and its lifetime in seconds, 24 hours."""
+        """A managed identity's token for `resource` and its lifetime in seconds, 24 hours.
+
+        Of version 1.0, but for the exchange, where the issuer is the v2.0 one
+        (learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity).
+        """
         claims = self._v1_claims(directory_id, resource, client_id, object_id, "2", MANAGED_IDENTITY_LIFETIME)
+        if resource == EXCHANGE:
+            claims |= {"iss": v2_issuer(directory_id), "ver": "2.0", "azp": client_id, "azpacr": "2"}
+            del claims["appid"], claims["appidacr"], claims["idp"]
         claims["xms_mirid"] = resource_id
         return self._issue(claims), MANAGED_IDENTITY_LIFETIME
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from infra.local.standin.directories import Directories
 from infra.local.standin.entra import RESOURCES
-from infra.local.standin.jwt import TokenIssuer
+from infra.local.standin.jwt import EXCHANGE, TokenIssuer
 from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
 
 API_VERSION = "2019-08-01"
@@ -50,7 +50,7 @@ class ManagedIdentity:
         if call.query.get("api-version") != API_VERSION:
             return _refusal(400, f"The api-version is missing or not supported; the stand-in knows {API_VERSION}.")
         resource = call.query.get("resource", "")
-        if resource.rstrip("/") not in RESOURCES and not resource.endswith(".documents.azure.com"):
+        if resource.rstrip("/") not in RESOURCES | {EXCHANGE} and not resource.endswith(".documents.azure.com"):
             return _refusal(400, f"The resource principal named '{resource}' was not found in the tenant.")
         wanted = next(
             (

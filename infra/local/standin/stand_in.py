@@ -68,6 +68,7 @@ class StandIn:
         service_bus = self.azure.service_bus.connection_string
         env = {
             "BULKHEAD_PLANE": "all",
+            "BULKHEAD_FEDERATED_DAEMONS": "on",
             "BULKHEAD_INSTANCES_AT_MOST": "1",
             "BULKHEAD_PUBLISHER_DIRECTORY_ID": publisher.DIRECTORY_ID,
             "BULKHEAD_API_AUDIENCE": publisher.API_CLIENT_ID,
