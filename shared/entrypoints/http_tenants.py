@@ -13,7 +13,7 @@ from shared.entrypoints import paging
 from shared.entrypoints.idempotency import Answer
 from shared.entrypoints.serving import Api, Call, TenantCall, answer
 from shared.tenants.life_cycle import LifeCycle
-from shared.tenants.models import KeySet, Registration, TenantPatch, TenantView, view
+from shared.tenants.models import DaemonChange, KeySet, Registration, TenantPatch, TenantView, view
 from shared.tenants.registry import Stored
 
 tenant_blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
@@ -83,6 +83,13 @@ async def register_tenant(call: Call) -> Answer:
 async def get_tenant(call: Call) -> Answer:
     """Show a tenant."""
     return _shown(await call.app.registry.read(TenantId(call.path("tenant_id"))))
+
+
+@publisher_api.publisher("PATCH", "tenants/{tenant_id}", Action.TENANTS_WRITE, body=DaemonChange, result=TenantView)
+async def change_daemon(call: Call) -> Answer:
+    """Let a tenant be opened by another credential or daemon; needs If-Match."""
+    tenant_id, etag, wanted = TenantId(call.path("tenant_id")), call.if_match(), call.body(DaemonChange)
+    return _shown(await _life_cycle(call).change_daemon(tenant_id, wanted, etag, call.caller, call.request_id))
 
 
 @publisher_api.publisher("POST", "tenants/{tenant_id}/lock", Action.TENANTS_WRITE, result=TenantView)

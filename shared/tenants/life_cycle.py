@@ -1,4 +1,6 @@
-"""Registering tenants. Of the control plane: it reads managed applications with an identity of its own."""
+"""Registering tenants, and changing who opens them. Of the control plane: it reads managed applications itself."""
+
+import msgspec
 
 from shared.access.broker import Broker
 from shared.access.models import CredentialName, Daemon
@@ -7,7 +9,7 @@ from shared.core.clock import Clock, rfc3339
 from shared.core.errors import BulkheadError, FieldError, Kind
 from shared.core.ids import DirectoryId, RequestId, TenantId, new_id
 from shared.core.lease import Purpose
-from shared.tenants.models import Registration, Tenant
+from shared.tenants.models import CredentialChoice, DaemonChange, Registration, Tenant
 from shared.tenants.ports import Applications
 from shared.tenants.registry import Registry, Stored, already_registered
 
@@ -67,7 +69,24 @@ class LifeCycle:
             pass  # the access record is written: every step works
         return await self._registry.add(tenant)
 
-    def _credential(self, wanted: Registration) -> CredentialName:
+    async def change_daemon(
+        self, tenant_id: TenantId, wanted: DaemonChange, etag: str, caller: Caller, request_id: RequestId
+    ) -> Stored:
+        """Let the tenant be opened by another credential or daemon, in the state that `etag` names.
+
+        The whole chain is walked with it before it is stored, and so the tenant's own access log tells of the change.
+        Every process follows as soon as its registry entry is read anew.
+        """
+        tenant = (await self._registry.read(tenant_id)).tenant
+        client_id = ClientId((wanted.daemon_client_id or tenant.daemon.client_id).lower())
+        daemon = Daemon(directory_id=self._publisher, client_id=client_id, credential=self._credential(wanted))
+        changed = msgspec.structs.replace(tenant, daemon=daemon, updated_at=rfc3339(self._clock.now()))
+        purpose = Purpose(caller.actor, "tenants.write", tenant.id, request_id, writes=True)
+        async with self._broker.lease(changed.target, purpose):
+            pass  # as above
+        return await self._registry.replace(changed, etag)
+
+    def _credential(self, wanted: CredentialChoice) -> CredentialName:
         if wanted.credential == "federated":
             if not self._federated:
                 raise _invalid(FieldError("/credential", "Federated daemons are not allowed in this deployment."))

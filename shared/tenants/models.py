@@ -60,7 +60,15 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
         return Target(tenant_id=self.id, daemon=self.daemon, account=self.account)
 
 
-class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CredentialChoice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a daemon is to sign in with."""
+
+    credential: CredentialKind
+    credential_name: Annotated[str, Meta(pattern=whole(r"[0-9A-Za-z-]{1,127}"))] | None = None  # none when federated
+    vault: Annotated[str, Meta(pattern=whole(r"https://[0-9A-Za-z-]{3,24}\.vault\.azure\.net/?"))] | None = None
+
+
+class Registration(CredentialChoice, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST /tenants`: a tenant that an operator prepared by hand."""
 
     name: Text
@@ -73,9 +81,12 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         ),
     ]
     daemon_client_id: Annotated[str, Meta(pattern=whole(_GUID))]
-    credential: CredentialKind
-    credential_name: Annotated[str, Meta(pattern=whole(r"[0-9A-Za-z-]{1,127}"))] | None = None  # none when federated
-    vault: Annotated[str, Meta(pattern=whole(r"https://[0-9A-Za-z-]{3,24}\.vault\.azure\.net/?"))] | None = None
+
+
+class DaemonChange(CredentialChoice, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PATCH /tenants/{id}`: another credential for the tenant's daemon, or another daemon with its credential."""
+
+    daemon_client_id: Annotated[str, Meta(pattern=whole(_GUID))] | None = None  # None: the present one
 
 
 class TenantPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

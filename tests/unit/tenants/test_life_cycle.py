@@ -4,12 +4,12 @@ import msgspec
 import pytest
 
 from shared.access.failures import AccessError, Failure, unavailable
-from shared.access.models import Account
+from shared.access.models import Account, CredentialName
 from shared.core.caller import TokenCaller
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import RequestId, is_id
 from shared.tenants.life_cycle import LifeCycle
-from shared.tenants.models import Registration
+from shared.tenants.models import DaemonChange, Registration
 from shared.tenants.ports import ManagedApplication
 from shared.tenants.registry import Registry
 from tests.fakes import (
@@ -136,6 +136,78 @@ async def test_a_credential_needs_its_name(documents: Any, broker: FakeBroker) -
     with pytest.raises(BulkheadError) as caught:
         await register(life_cycle(documents, broker), credential_name=None)
     assert [field.pointer for field in caught.value.fields] == ["/credential_name"]
+
+
+async def change(made: Any, stored: Any, etag: str = "", **changes: Any) -> Any:
+    return await made.change_daemon(
+        stored.tenant.id, DaemonChange(**changes), etag or stored.etag, OPERATOR, RequestId("req_2")
+    )
+
+
+async def test_a_daemons_credential_is_changed_once_it_has_opened_the_account(
+    documents: Any, broker: FakeBroker
+) -> None:
+    made = life_cycle(documents, broker, federated=True)
+    stored = await register(made)
+    before = stored.tenant
+
+    after = (await change(made, stored, credential="federated")).tenant
+
+    assert after == msgspec.structs.replace(
+        before,
+        daemon=msgspec.structs.replace(before.daemon, credential=CredentialName(kind="federated")),
+        updated_at=after.updated_at,
+    )
+    assert documents.all("tenants") == [msgspec.to_builtins(after)]
+    target, purpose = broker.leases[-1]
+    assert target == after.target
+    assert (purpose.actor, purpose.action, purpose.object_id) == ("user:operator", "tenants.write", after.id)
+
+
+async def test_another_daemon_takes_the_place(documents: Any, broker: FakeBroker) -> None:
+    made = life_cycle(documents, broker)
+    other = "DB000000-0000-4000-8000-000000000002"
+    after = (
+        await change(
+            made, await register(made), credential="certificate", credential_name="new", daemon_client_id=other
+        )
+    ).tenant
+    assert (after.daemon.client_id, after.daemon.directory_id) == (other.lower(), PUBLISHER)
+    assert after.daemon.credential == CredentialName(kind="certificate", vault=VAULT, name="new")
+
+
+async def test_a_credential_that_opens_nothing_changes_nothing(documents: Any, broker: FakeBroker) -> None:
+    made = life_cycle(documents, broker)
+    stored = await register(made)
+    broker.failures.append(unavailable(AccessError(2, Failure.CREDENTIAL_REJECTED)))
+    with pytest.raises(BulkheadError, match="tenant_access_pending"):
+        await change(made, stored, credential="secret", credential_name="other")
+    assert documents.all("tenants") == [msgspec.to_builtins(stored.tenant)]
+
+
+async def test_a_change_needs_the_state_that_it_was_made_for(documents: Any, broker: FakeBroker) -> None:
+    made = life_cycle(documents, broker)
+    stored = await register(made)
+    with pytest.raises(BulkheadError) as caught:
+        await change(made, stored, '"other"', credential="secret", credential_name="other")
+    assert caught.value.kind is Kind.PRECONDITION_FAILED
+    for field, changes in (
+        ("/credential", {"credential": "federated"}),
+        ("/credential_name", {"credential": "secret"}),
+    ):
+        with pytest.raises(BulkheadError) as caught:
+            await change(made, stored, **changes)
+        assert [one.pointer for one in caught.value.fields] == [field]
+    assert documents.all("tenants") == [msgspec.to_builtins(stored.tenant)]
+
+
+async def test_a_locked_tenant_is_not_opened_to_change_its_daemon(documents: Any, broker: FakeBroker) -> None:
+    made = life_cycle(documents, broker)
+    stored = await register(made)
+    documents.damage("tenants", stored.tenant.id, {"status": "locked"})
+    with pytest.raises(BulkheadError, match="tenant_locked"):
+        await change(made, stored, "*", credential="secret", credential_name="other")
+    assert len(broker.leases) == 1
 
 
 GUID = "5c000000-0000-4000-8000-000000000001"
