@@ -24,6 +24,7 @@ from shared.core.token import SigningKey
 
 RESOURCE_MANAGER_SCOPE = "https://management.azure.com/.default"
 _AUTHORITY = "https://login.microsoftonline.com"
+_NO_FEDERATION = 70021  # AADSTS: no federated credential matches, or one that is new is not known everywhere yet
 
 
 class Entra:
@@ -71,15 +72,16 @@ def _refusal(error: ClientAuthenticationError) -> AccessError:
     if error.response is None:
         return AccessError(2, Failure.TRANSIENT)
     status = error.response.status_code or 0
-    code = ""  # without a JSON body the status decides
+    code, numbers = "", []  # without a JSON body the status decides
     with contextlib.suppress(ValueError, AttributeError):
-        code = str(cast(Any, error.response).json().get("error", ""))
+        body = cast(Any, error.response).json()
+        code, numbers = str(body.get("error", "")), body.get("error_codes")
     wait = retry_after(error)
     if status == 429 or code == "temporarily_unavailable":
         return AccessError(2, Failure.THROTTLED, status=status, retry_after=wait)
     if status >= 500:
         return AccessError(2, Failure.TRANSIENT, status=status, retry_after=wait)
-    if code == "invalid_client":
+    if code == "invalid_client" or numbers == [_NO_FEDERATION]:
         return AccessError(2, Failure.CREDENTIAL_REJECTED, status=status)
     if code == "unauthorized_client":
         return AccessError(2, Failure.NOT_FOUND, status=status)

@@ -148,6 +148,12 @@ async def test_a_refusal_is_told_by_entras_code(status: int, code: Any, failure:
     assert (error.failure, error.status) == (failure, status)
 
 
+@pytest.mark.parametrize(("number", "failure"), [(70021, Failure.CREDENTIAL_REJECTED), (1, Failure.MISCONFIGURED)])
+async def test_a_federation_that_is_not_known_yet_is_a_rejected_credential(number: int, failure: Any) -> None:
+    body = {"error": "invalid_request", "error_codes": [number]}
+    assert (await refused(lambda _: (400, body))).failure is failure
+
+
 @pytest.mark.parametrize("body", [b"", {}, []])
 @pytest.mark.parametrize(
     ("status", "failure"), [(400, Failure.MISCONFIGURED), (502, Failure.TRANSIENT), (429, Failure.THROTTLED)]
