@@ -13,6 +13,7 @@ _BY_STATUS = {
     404: Failure.NOT_FOUND,
     408: Failure.TRANSIENT,
     429: Failure.THROTTLED,
+    501: Failure.MISCONFIGURED,
 }
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 

@@ -24,7 +24,7 @@ TARGET = HERE.parents[1] / "infra" / "local" / "COVERAGE.md"
 
 # Heading and suites; the operations are those of the services named.
 SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("Entra ID and managed identities", ("test_entra.py",), ("entra", "managed_identity")),
+    ("Entra ID and managed identities", ("test_entra.py", "test_federation.py"), ("entra", "managed_identity")),
     ("Key Vault", ("test_key_vault.py",), ("key_vault",)),
     ("Resource Manager", ("test_resource_manager.py",), ("resource_manager",)),
     ("Microsoft Graph", ("test_graph.py",), ("graph",)),
