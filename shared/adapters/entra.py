@@ -8,15 +8,16 @@ from typing import Any, assert_never, cast
 
 import jwt
 from azure.core import AsyncPipelineClient
-from azure.core.exceptions import AzureError, ClientAuthenticationError
-from azure.core.pipeline.policies import AsyncRetryPolicy, ContentDecodePolicy
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import AsyncRetryPolicy, ContentDecodePolicy, SansIOHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.identity.aio import CertificateCredential, ClientAssertionCredential, ClientSecretCredential
 
 from shared.access.failures import AccessError, Failure
 from shared.access.models import Credential, Daemon
 from shared.adapters.failure import access_error, retry_after
-from shared.adapters.http import SharedTransport
+from shared.adapters.http import PLAIN_POLICIES, SharedTransport
 from shared.core.clock import Clock
 from shared.core.errors import BulkheadError, Kind
 from shared.core.secret import Secret
@@ -31,7 +32,7 @@ class Entra:
     """shared.access.ports.IdentityProvider. A credential object lives for one token: it caches, so it must not stay."""
 
     def __init__(self, transport: SharedTransport) -> None:
-        self._options: dict[str, Any] = {"transport": transport, "retry_total": 0}
+        self._transport = transport
 
     async def take_on(self, daemon: Daemon, credential: Credential) -> Secret:
         """A token for Resource Manager as the daemon application. Raises AccessError."""
@@ -53,18 +54,30 @@ class Entra:
         self, daemon: Daemon, credential: Credential
     ) -> ClientSecretCredential | CertificateCredential | ClientAssertionCredential:
         value = credential.value.reveal()
+        # azure-identity names the methods to retry, which only a retry policy understands, even one that never does.
+        policies = (*PLAIN_POLICIES, AsyncRetryPolicy(retry_total=0), _Throttled())
+        options: dict[str, Any] = {"transport": self._transport, "policies": policies}
         match credential.form:
             case "client_secret":
-                return ClientSecretCredential(daemon.directory_id, daemon.client_id, value, **self._options)
+                return ClientSecretCredential(daemon.directory_id, daemon.client_id, value, **options)
             case "assertion":
-                return ClientAssertionCredential(daemon.directory_id, daemon.client_id, lambda: value, **self._options)
+                return ClientAssertionCredential(daemon.directory_id, daemon.client_id, lambda: value, **options)
             case "pem" | "pkcs12":
                 data = value.encode() if credential.form == "pem" else base64.b64decode(value, validate=True)
                 return CertificateCredential(
-                    daemon.directory_id, daemon.client_id, certificate_data=data, **self._options
+                    daemon.directory_id, daemon.client_id, certificate_data=data, **options
                 )
             case _:
                 assert_never(credential.form)
+
+
+class _Throttled(SansIOHTTPPolicy[Any, Any]):
+    """Raises HttpResponseError for 429, whose body is no JSON: azure-identity would make nothing of the answer."""
+
+    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:  # noqa: ARG002
+        """Look at one answer."""
+        if response.http_response.status_code == 429:
+            raise HttpResponseError(response=response.http_response)
 
 
 def _refusal(error: ClientAuthenticationError) -> AccessError:
@@ -79,7 +92,7 @@ def _refusal(error: ClientAuthenticationError) -> AccessError:
     wait = retry_after(error)
     if status == 429 or code == "temporarily_unavailable":
         return AccessError(2, Failure.THROTTLED, status=status, retry_after=wait)
-    if status >= 500:
+    if status >= 500 and status != 501:
         return AccessError(2, Failure.TRANSIENT, status=status, retry_after=wait)
     if code == "invalid_client" or numbers == [_NO_FEDERATION]:
         return AccessError(2, Failure.CREDENTIAL_REJECTED, status=status)

@@ -1,13 +1,18 @@
-"""The HTTP connections that all Azure clients of this process share."""
+"""The HTTP connections that all Azure clients of this process share, and what those of the five steps do on them."""
 
 from typing import Any, cast
 
 import aiohttp
+from azure.core.pipeline.policies import ContentDecodePolicy, UserAgentPolicy
 from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpResponse, HttpRequest
 
 from shared.core.context import REQUEST_ID
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10, sock_read=30)
+
+PLAIN_POLICIES = (UserAgentPolicy("bulkhead", user_agent_use_env=False), ContentDecodePolicy())
+"""For the clients of the steps. No retries, which are the broker's; no redirects, which would carry a credential to
+another host; no logging of requests and answers. They are also what makes the SDKs' own lists slow."""
 
 
 def open_session() -> aiohttp.ClientSession:

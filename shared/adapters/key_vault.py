@@ -5,14 +5,16 @@ Or, for a federated daemon, a token of the managed identity itself, which Entra 
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
+from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy
 from azure.keyvault.secrets.aio import SecretClient
 
 from shared.access.failures import AccessError, Failure
 from shared.access.models import Credential, CredentialForm, CredentialName
 from shared.adapters.failure import access_error
-from shared.adapters.http import SharedTransport
+from shared.adapters.http import PLAIN_POLICIES, SharedTransport
 from shared.core.secret import Secret
 
+_SCOPE = "https://vault.azure.net/.default"
 _EXCHANGE_SCOPE = "api://AzureADTokenExchange/.default"
 
 # By content type ("About Azure Key Vault certificates", composition of a certificate). Secrets made by hand often have
@@ -39,7 +41,9 @@ class KeyVault:
             return await self._assertion()
         client = self._clients.get(name.vault)
         if client is None:
-            client = SecretClient(name.vault, self._identity, transport=self._transport, retry_total=0)
+            # The audience is fixed, so the vault need not be asked for it by a request that it challenges.
+            policies = (*PLAIN_POLICIES, AsyncBearerTokenCredentialPolicy(self._identity, _SCOPE))
+            client = SecretClient(name.vault, self._identity, transport=self._transport, policies=policies)
             self._clients[name.vault] = client
         try:
             secret = await client.get_secret(name.name)

@@ -3,14 +3,13 @@
 from typing import Any, cast
 
 from azure.core.exceptions import AzureError
-from azure.core.pipeline.policies import AsyncRetryPolicy, ContentDecodePolicy, UserAgentPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.mgmt.core import AsyncARMPipelineClient
 
 from shared.access.failures import AccessError, Failure
 from shared.access.models import Account
 from shared.adapters.failure import access_error
-from shared.adapters.http import SharedTransport
+from shared.adapters.http import PLAIN_POLICIES, SharedTransport
 from shared.core.lease import KeyKind, Keyring
 from shared.core.secret import Secret
 
@@ -34,7 +33,7 @@ class ResourceManager:
     def __init__(self, transport: SharedTransport) -> None:
         self._client: AsyncARMPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncARMPipelineClient(
             base_url=HOST,
-            policies=[UserAgentPolicy("bulkhead"), AsyncRetryPolicy(retry_total=0), ContentDecodePolicy()],
+            policies=PLAIN_POLICIES,
             transport=transport,
         )
 
