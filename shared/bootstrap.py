@@ -1,15 +1,17 @@
 """From settings to a running application. The only place that constructs adapters."""
+# ruff: noqa: PLC0415 - see App
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from azure.identity.aio import ManagedIdentityCredential
 
 from shared import telemetry
 from shared.access.broker import Broker
+from shared.access.ports import Anchors
 from shared.access.retrieval import Steps
-from shared.adapters import service_bus
-from shared.adapters.applications import ResourceManagerApplications
 from shared.adapters.clock import SystemClock
 from shared.adapters.cosmos import TenantAccounts, registry_documents
 from shared.adapters.entra import Entra, SigningKeys
@@ -17,7 +19,7 @@ from shared.adapters.http import SharedTransport, open_session
 from shared.adapters.key_vault import KeyVault
 from shared.adapters.resource_manager import ResourceManager
 from shared.core.clock import Clock
-from shared.screening.engines import Engine, SsnTrace, WatchlistEngine, load_sample
+from shared.screening.engines.base import Engine
 from shared.screening.models import ScreeningType
 from shared.screening.ports import RequestQueue, ScreeningQueue
 from shared.settings import Settings
@@ -26,81 +28,131 @@ from shared.tenants.life_cycle import LifeCycle
 from shared.tenants.registry import Registry
 from shared.tenants.settings import TenantSettings
 
+if TYPE_CHECKING:
+    from azure.servicebus.aio import ServiceBusClient
 
-@dataclass(frozen=True, slots=True)
+    from shared.adapters.service_bus import Queues
+    from shared.adapters.waiting_messages import WaitingMessages
+
+
 class App:
-    """What the entry points work with."""
+    """What the entry points and operators' commands work with.
 
-    settings: Settings
-    clock: Clock
-    signing_keys: SigningKeys
-    registry: Registry
-    broker: Broker
-    screenings: ScreeningQueue
-    check_requests: RequestQueue
-    engines: Mapping[ScreeningType, Engine]
-    tenant_settings: TenantSettings
-    life_cycle: LifeCycle | None  # of the control plane
+    What a tenant's request needs is made at once. Queues, engines and the control plane's part are made, and their
+    libraries imported, when they are first asked for: a process that answers soon after its start does not wait for
+    them. Must be made inside the running event loop, whose connections it uses.
+    """
 
+    def __init__(self, settings: Settings) -> None:
+        telemetry.quieten_sdks()
+        self._connections = AsyncExitStack()
+        session = open_session()
+        self._connections.push_async_callback(session.close)
+        self._transport = SharedTransport(session, settings.proxy)
+        self._identity = ManagedIdentityCredential(client_id=settings.identity_client_id, transport=self._transport)
+        documents = registry_documents(self._transport, settings.registry_endpoint, self._identity)
+        accounts = TenantAccounts(settings.proxy)
+        self._connections.push_async_callback(accounts.close)
+        self.settings = settings
+        self.clock: Clock = SystemClock()
+        self.signing_keys = SigningKeys(self._transport, self.clock)
+        self.registry = Registry(documents, self.clock)
+        self.tenant_settings = TenantSettings(self.registry)
+        self.anchors: Anchors = RegistryAnchors(documents)
+        self.broker = Broker(
+            Steps(
+                KeyVault(self._transport, self._identity),
+                Entra(self._transport),
+                ResourceManager(self._transport),
+                self.clock,
+            ),
+            accounts,
+            self.registry,
+            self.anchors,
+            self.clock,
+            telemetry.event,
+            settings.lease_limits,
+            share=settings.share_leases,
+            instances=settings.instances,
+        )
 
-def build(settings: Settings) -> App:
-    """Construct the application. Must be called inside the running event loop, whose connections it uses."""
-    telemetry.quieten_sdks()
-    clock = SystemClock()
-    transport = SharedTransport(open_session(), settings.proxy)
-    identity = ManagedIdentityCredential(client_id=settings.identity_client_id, transport=transport)
-    documents = registry_documents(transport, settings.registry_endpoint, identity)
-    registry = Registry(documents, clock)
-    anchors = RegistryAnchors(documents)
-    broker = Broker(
-        Steps(KeyVault(transport, identity), Entra(transport), ResourceManager(transport), clock),
-        TenantAccounts(settings.proxy),
-        registry,
-        anchors,
-        clock,
-        telemetry.event,
-        settings.lease_limits,
-        share=settings.share_leases,
-        instances=settings.instances,
-    )
-    queues = service_bus.Queues(
-        service_bus.connect(settings.service_bus_connection_string, settings.service_bus_namespace, identity), clock
-    )
-    life_cycle = None
-    if settings.control_identity_client_id is not None:
-        control = ManagedIdentityCredential(client_id=settings.control_identity_client_id, transport=transport)
-        life_cycle = LifeCycle(
-            registry,
-            ResourceManagerApplications(transport, control),
-            broker,
-            clock,
+    @cached_property
+    def screenings(self) -> ScreeningQueue:
+        """The queue of screenings to run."""
+        from shared.adapters.service_bus import Screenings
+
+        return Screenings(self._queues)
+
+    @cached_property
+    def check_requests(self) -> RequestQueue:
+        """The queue of tenants' signed orders."""
+        from shared.adapters.service_bus import CheckRequests
+
+        return CheckRequests(self._queues)
+
+    @cached_property
+    def waiting_messages(self) -> "WaitingMessages":
+        """Messages that wait for a person."""
+        from shared.adapters.waiting_messages import WaitingMessages
+
+        return WaitingMessages(self._bus)
+
+    @cached_property
+    def engines(self) -> Mapping[ScreeningType, Engine]:
+        """What carries out each type of screening."""
+        from shared.screening.engines.ssn_trace import SsnTrace
+        from shared.screening.engines.watchlist import WatchlistEngine, load_sample
+
+        return {
+            "watchlist": WatchlistEngine(load_sample(), list_name="sample", list_version="1"),
+            "ssn_trace": SsnTrace(),
+        }
+
+    @cached_property
+    def life_cycle(self) -> LifeCycle | None:
+        """Onboarding of tenants; None in a deployment that has no identity of the control plane."""
+        from shared.adapters.applications import ResourceManagerApplications
+
+        settings = self.settings
+        if settings.control_identity_client_id is None:
+            return None
+        identity = ManagedIdentityCredential(client_id=settings.control_identity_client_id, transport=self._transport)
+        return LifeCycle(
+            self.registry,
+            ResourceManagerApplications(self._transport, identity),
+            self.broker,
+            self.clock,
             publisher_directory_id=settings.publisher_directory_id,
             vault=settings.vault_url,
             federated=settings.federated_daemons,
         )
-    return App(
-        settings=settings,
-        clock=clock,
-        signing_keys=SigningKeys(transport, clock),
-        registry=registry,
-        broker=broker,
-        screenings=service_bus.Screenings(queues),
-        check_requests=service_bus.CheckRequests(queues),
-        engines={
-            "watchlist": WatchlistEngine(load_sample(), list_name="sample", list_version="1"),
-            "ssn_trace": SsnTrace(),
-        },
-        tenant_settings=TenantSettings(registry),
-        life_cycle=life_cycle,
-    )
+
+    async def close(self) -> None:
+        """Close all connections: for commands. A worker keeps its own until its process ends."""
+        await self._connections.aclose()
+
+    @cached_property
+    def _queues(self) -> "Queues":
+        from shared.adapters.service_bus import Queues
+
+        return Queues(self._bus, self.clock)
+
+    @cached_property
+    def _bus(self) -> "ServiceBusClient":
+        from shared.adapters.service_bus import connect
+
+        settings = self.settings
+        bus = connect(settings.service_bus_connection_string, settings.service_bus_namespace, self._identity)
+        self._connections.push_async_callback(bus.close)
+        return bus
 
 
 _app: App | None = None
 
 
 def app() -> App:
-    """The application of this process, built at the first invocation, inside the worker's event loop."""
+    """The application of this process, made at the first invocation, inside the worker's event loop."""
     global _app  # noqa: PLW0603 - one process, one application
     if _app is None:
-        _app = build(Settings.from_env())
+        _app = App(Settings.from_env())
     return _app

@@ -8,7 +8,7 @@ import msgspec
 
 from shared.core.ids import TenantId, new_id
 from shared.screening import candidates, reports
-from shared.screening.engines import EngineResult, Finding, PotentialMatch
+from shared.screening.engines.base import EngineResult, Finding, PotentialMatch
 from shared.screening.models import Authorization, AuthorizationData, Candidate, CandidateData, Report, SignedText
 from shared.screening.store import ScreeningStore
 from tests.fakes import CONTOSO_HR, START, InMemoryDocuments, RecordingScreenings, tenant_documents

@@ -3,14 +3,16 @@
 import json
 import re
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 
 import azure.functions as func
 from azure.functions.servicebus import ServiceBusMessage
 
-from shared.bootstrap import App
-from shared.entrypoints import http_candidates, http_public, http_reports, http_tenants, jobs
+from shared.entrypoints import http_candidates, http_public, http_reports, http_tenants, http_unknown, jobs
 from shared.settings import Settings
+from shared.tenants.anchors import RegistryAnchors
 from shared.tenants.life_cycle import LifeCycle
 from shared.tenants.ports import ManagedApplication
 from shared.tenants.registry import Registry
@@ -57,18 +59,20 @@ _BLUEPRINTS = (
     http_reports.blueprint,
     http_tenants.tenant_blueprint,
     http_tenants.publisher_blueprint,
+    http_unknown.blueprint,
 )
 
 
 def _routes() -> list[tuple[str, re.Pattern[str], Any]]:
-    """(method, pattern of the path, function), those with the fewest parameters first, as the host prefers them."""
+    """(method or "" for any, pattern of the path, function), in the order of the functions' names as Azure's host."""
     routes = []
     for blueprint in _BLUEPRINTS:
         for builder in blueprint._function_builders:
             trigger = builder._function.get_trigger()
-            pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", trigger.route))
-            routes += [(str(method.value), pattern, builder) for method in trigger.methods]
-    return sorted(routes, key=lambda route: route[1].groups)
+            pattern = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", re.sub(r"{\*(\w+)}", r"(?P<\1>.*)", trigger.route))
+            methods = [str(method.value) for method in trigger.methods or ()] or [""]
+            routes += [(method, re.compile(pattern), builder) for method in methods]
+    return sorted(routes, key=lambda route: str(route[2]._function.get_function_name()))
 
 
 ROUTES = _routes()
@@ -113,12 +117,13 @@ class World:
             for names in NAMES
         )
         settings = Settings.from_env(ENV)
-        self.app = App(
+        self.app = SimpleNamespace(  # in place of shared.bootstrap.App
             settings=settings,
             clock=self.clock,
             signing_keys=FakeSigningKeys(self.tokens.key),
             registry=self.registry,
             broker=self.broker,
+            anchors=RegistryAnchors(self.registry_documents),
             screenings=self.screenings,
             check_requests=self.requests,
             engines=self.engines,
@@ -151,12 +156,14 @@ class World:
         if content:
             sent.setdefault("Content-Type", "application/json")
         route, _, query = path.partition("?")
-        params = dict(part.split("=", 1) for part in query.split("&") if part)
+        params: dict[str, str] = {}
+        for name, value in parse_qsl(query):  # several values joined, empty ones left out, as the host does it
+            params[name] = f"{params[name]},{value}" if name in params else value
         for allowed, pattern, function in ROUTES:
-            if allowed == method and (found := pattern.fullmatch(route)):
+            if allowed in (method, "") and (found := pattern.fullmatch(route)):
                 request = func.HttpRequest(
                     method, f"https://bulkhead.example/api/{path}", headers=sent, params=params,
-                    route_params=found.groupdict(), body=content,
+                    route_params={name: unquote(value) for name, value in found.groupdict().items()}, body=content,
                 )  # fmt: skip
                 return Response(await function(request))
         raise LookupError(f"no route {method} {route}")

@@ -7,7 +7,7 @@ from enum import StrEnum
 from shared.core.clock import rfc3339
 from shared.core.errors import BulkheadError, Kind
 from shared.screening import rules
-from shared.screening.engines import Engine, Subject
+from shared.screening.engines.base import Engine, Subject
 from shared.screening.models import CancellationReason, Candidate, ReportId, ScreeningId, ScreeningType
 from shared.screening.reports import change_report
 from shared.screening.store import ScreeningStore

@@ -5,7 +5,7 @@ States and words are those of docs/domain.md. A report is derived from its scree
 
 from msgspec.structs import replace
 
-from shared.screening.engines import EngineResult
+from shared.screening.engines.base import EngineResult
 from shared.screening.models import (
     CancellationReason,
     Report,

@@ -28,8 +28,8 @@ from pathlib import Path
 from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler, Levenshtein
 
-from shared.screening.engines import Subject, WatchlistEngine, load_directory
-from shared.screening.engines.watchlist import Entry
+from shared.screening.engines.base import Subject
+from shared.screening.engines.watchlist import Entry, WatchlistEngine, load_directory
 from shared.screening.engines.watchlist.names import fold, tokens
 
 type Matcher = Callable[[str], set[str]]

@@ -6,7 +6,9 @@ from itertools import permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.screening.engines import EngineResult, SsnTrace, Subject, WatchlistEngine, load_sample, mask_ssn
+from shared.screening.engines.base import EngineResult, Subject, mask_ssn
+from shared.screening.engines.ssn_trace import SsnTrace
+from shared.screening.engines.watchlist import WatchlistEngine, load_sample
 from shared.screening.engines.watchlist.names import fold
 from shared.screening.engines.watchlist.remarks import read_remarks
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from shared.screening import rules
-from shared.screening.engines import EngineResult
+from shared.screening.engines.base import EngineResult
 from shared.screening.models import Report, Review, Screening
 from tests.stage import CLEAR, CONSIDER, HIT, LACKING
 

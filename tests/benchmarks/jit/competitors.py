@@ -27,7 +27,7 @@ async def ours(_stack: AsyncExitStack) -> Invoke:
     from shared.settings import Settings
     from shared.tenants.models import Tenant
 
-    broker = bootstrap.build(Settings.from_env()).broker
+    broker = bootstrap.App(Settings.from_env()).broker
     targets: dict[str, Any] = {}
 
     async def invoke(tenant: BenchTenant) -> None:

@@ -46,7 +46,7 @@ class _Touching:
 
     async def touch(self, tenants: list[tuple[str, str]]) -> None:
         if self._app is None:
-            self._app = bootstrap.build(Settings.from_env())
+            self._app = bootstrap.App(Settings.from_env())
         app, left = self._app, iter(tenants)
 
         async def lane() -> None:

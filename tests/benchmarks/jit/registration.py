@@ -43,7 +43,7 @@ class _Registering:
 
     async def register(self, deployment: dict[str, str], daemon: dict[str, str], *, with_candidate: bool) -> Any:
         if self._app is None:
-            self._app = bootstrap.build(Settings.from_env())
+            self._app = bootstrap.App(Settings.from_env())
         app, now = self._app, datetime.now(UTC)
         group = f"/subscriptions/{deployment['subscription_id']}/resourceGroups/{deployment['resource_group']}"
         account = deployment["cosmos_account"]

@@ -6,8 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.screening.engines import SsnTrace, Subject, WatchlistEngine, load_sample
+from shared.screening.engines.base import Subject
 from shared.screening.engines.high_groups import issued_before_randomization
+from shared.screening.engines.ssn_trace import SsnTrace
+from shared.screening.engines.watchlist import WatchlistEngine, load_sample
 from shared.screening.models import CandidateData
 
 SAMPLES = Path(__file__).parents[3] / "infra" / "local" / "samples" / "candidates.json"

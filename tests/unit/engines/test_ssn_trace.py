@@ -10,8 +10,9 @@ from datetime import date
 import msgspec
 import pytest
 
-from shared.screening.engines import MISSING_REQUIRED_INFORMATION, EngineResult, SsnTrace, Subject, mask_ssn
+from shared.screening.engines.base import MISSING_REQUIRED_INFORMATION, EngineResult, Subject, mask_ssn
 from shared.screening.engines.high_groups import GROUP_ORDER, HIGH_GROUPS, issued_before_randomization
+from shared.screening.engines.ssn_trace import SsnTrace
 
 TODAY = date(2026, 3, 1)
 

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from shared.screening.engines import load_directory, load_sample
-from shared.screening.engines.watchlist import Alias, BirthDate, Entry, MalformedListError, parse
+from shared.screening.engines.watchlist import (
+    Alias,
+    BirthDate,
+    Entry,
+    MalformedListError,
+    load_directory,
+    load_sample,
+    parse,
+)
 from shared.screening.engines.watchlist.countries import country_codes
 from shared.screening.engines.watchlist.names import fold, sound, tokens
 from shared.screening.engines.watchlist.remarks import read_remarks

@@ -6,8 +6,8 @@ from random import Random
 import msgspec
 import pytest
 
-from shared.screening.engines import EngineResult, Gender, PotentialMatch, Subject, WatchlistEngine, load_sample
-from shared.screening.engines.watchlist import Alias, BirthDate, Entry, WatchlistIndex
+from shared.screening.engines.base import EngineResult, Gender, PotentialMatch, Subject
+from shared.screening.engines.watchlist import Alias, BirthDate, Entry, WatchlistEngine, WatchlistIndex, load_sample
 
 TODAY = date(2026, 3, 1)
 BORN = date(1980, 5, 4)
