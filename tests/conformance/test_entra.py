@@ -13,10 +13,11 @@ from azure.identity import CertificateCredential as SyncCertificateCredential
 from azure.identity import ClientSecretCredential as SyncSecretCredential
 from azure.identity.aio import CertificateCredential, ClientSecretCredential
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import NoEncryption, load_pem_private_key, pkcs12
+from cryptography.x509 import load_pem_x509_certificate
 
 from infra.local.standin.certificates import ClientCertificate
-from infra.local.standin.directories import Application
+from tests.conformance.cloud import Application, Cloud
 
 ARM = "https://management.azure.com/.default"
 LOGIN = "https://login.microsoftonline.com"
@@ -24,25 +25,19 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 @pytest.fixture
-def application(cloud: Any) -> Application:
-    return cloud.call(lambda: cloud.azure.directories.create_application(cloud.publisher_directory_id, "test"))
+def application(cloud: Cloud) -> Application:
+    return cloud.application()
 
 
 @pytest.fixture
-def secret(cloud: Any, application: Application) -> str:
-    return cloud.call(lambda: cloud.azure.directories.add_secret(application.client_id))[1]
-
-
-@pytest.fixture(scope="module")
-def keys() -> ClientCertificate:
-    return ClientCertificate("test")
+def secret(application: Application) -> str:
+    return application.client_secret
 
 
 @pytest.fixture
-def certificate(cloud: Any, application: Application, keys: ClientCertificate) -> bytes:
+def certificate(application: Application) -> bytes:
     """A registered certificate with its key, in PEM."""
-    cloud.call(lambda: cloud.azure.directories.add_certificate(application.client_id, keys.certificate))
-    return keys.pem().encode()
+    return application.certificate.encode()
 
 
 async def ask(http: aiohttp.ClientSession, directory_id: str, **form: str) -> tuple[int, dict[str, Any]]:
@@ -54,7 +49,11 @@ def form(client_id: str, **fields: str) -> dict[str, str]:
     return {"grant_type": "client_credentials", "client_id": client_id, "scope": ARM} | fields
 
 
-def assertion(keys: ClientCertificate, client_id: str, directory_id: str, **changes: Any) -> str:
+def thumbprint(pem: bytes, kind: hashes.HashAlgorithm) -> str:
+    return base64.urlsafe_b64encode(load_pem_x509_certificate(pem).fingerprint(kind)).decode()
+
+
+def assertion(pem: bytes, client_id: str, directory_id: str, **changes: Any) -> str:
     """An assertion as learn.microsoft.com/entra/identity-platform/certificate-credentials describes it."""
     now = int(time.time())
     claims = {
@@ -65,9 +64,8 @@ def assertion(keys: ClientCertificate, client_id: str, directory_id: str, **chan
         "nbf": now,
         "exp": now + 600,
     }
-    thumbprint = base64.urlsafe_b64encode(keys.certificate.fingerprint(hashes.SHA256())).decode()
-    key = load_pem_private_key(keys.private_key_pem().encode(), None)
-    return jwt.encode(claims | changes, key, algorithm="PS256", headers={"x5t#S256": thumbprint})
+    headers = {"x5t#S256": thumbprint(pem, hashes.SHA256())}
+    return jwt.encode(claims | changes, load_pem_private_key(pem, None), algorithm="PS256", headers=headers)
 
 
 @pytest.mark.plays("entra", "issue_token jwks openid_configuration")
@@ -91,7 +89,7 @@ async def test_token_is_verifiable_with_published_keys(
     assert claims["appid"] == application.client_id
     assert claims["appidacr"] == "1"
     assert claims["idtyp"] == "app"
-    assert claims["oid"] == claims["sub"] == application.principal_id
+    assert claims["oid"] == claims["sub"] == application.object_id
     # Source: learn.microsoft.com/entra/identity-platform/configurable-token-lifetimes: 60 to 90 minutes.
     assert 3599 <= claims["exp"] - claims["iat"] <= 5400
 
@@ -121,12 +119,14 @@ async def test_certificate_credential(
     cloud: Any,
     application: Application,
     certificate: bytes,
-    keys: ClientCertificate,
     options: dict[str, Any],
     form_of_key: str,
 ) -> None:
     # PS256 with x5t#S256; source: azure/identity/_internal/aad_client_base.py
-    data = certificate if form_of_key == "pem" else keys.pkcs12()
+    data = certificate
+    if form_of_key == "pkcs12":
+        key, own = load_pem_private_key(certificate, None), load_pem_x509_certificate(certificate)
+        data = pkcs12.serialize_key_and_certificates(None, key, own, None, NoEncryption())
     async with CertificateCredential(
         cloud.publisher_directory_id, application.client_id, certificate_data=data, **options
     ) as credential:
@@ -145,14 +145,14 @@ def test_synchronous_certificate_credential(cloud: Any, application: Application
 
 @pytest.mark.plays("entra", "issue_token")
 async def test_rs256_assertion_named_by_x5t(
-    cloud: Any, http: aiohttp.ClientSession, application: Application, certificate: bytes, keys: ClientCertificate
+    cloud: Any, http: aiohttp.ClientSession, application: Application, certificate: bytes
 ) -> None:
     # Source: certificate-credentials, header of the assertion before x5t#S256
     claims = jwt.decode(
-        assertion(keys, application.client_id, cloud.publisher_directory_id), options={"verify_signature": False}
+        assertion(certificate, application.client_id, cloud.publisher_directory_id), options={"verify_signature": False}
     )
-    thumbprint = base64.urlsafe_b64encode(keys.certificate.fingerprint(hashes.SHA1())).decode()  # noqa: S303 - x5t
-    signed = jwt.encode(claims, load_pem_private_key(certificate, None), algorithm="RS256", headers={"x5t": thumbprint})
+    headers = {"x5t": thumbprint(certificate, hashes.SHA1())}  # noqa: S303 - x5t is SHA-1 by RFC 7515
+    signed = jwt.encode(claims, load_pem_private_key(certificate, None), algorithm="RS256", headers=headers)
     status, _ = await ask(
         http,
         cloud.publisher_directory_id,
@@ -259,12 +259,10 @@ async def test_refused_assertions(
     http: aiohttp.ClientSession,
     application: Application,
     certificate: bytes,
-    keys: ClientCertificate,
     changes: dict[str, Any],
     code: int,
 ) -> None:
-    assert certificate
-    signed = assertion(keys, application.client_id, cloud.publisher_directory_id, **changes)
+    signed = assertion(certificate, application.client_id, cloud.publisher_directory_id, **changes)
     status, body = await ask(
         http,
         cloud.publisher_directory_id,
@@ -275,18 +273,17 @@ async def test_refused_assertions(
 
 @pytest.mark.plays("entra", "issue_token")
 async def test_assertion_by_an_unregistered_key(
-    cloud: Any, http: aiohttp.ClientSession, application: Application, certificate: bytes, keys: ClientCertificate
+    cloud: Any, http: aiohttp.ClientSession, application: Application, certificate: bytes
 ) -> None:
-    assert certificate
-    stranger = ClientCertificate("stranger")
+    # Source of the code: reference-error-codes, AADSTS700027
+    stranger = ClientCertificate("stranger").pem().encode()
     signed = assertion(stranger, application.client_id, cloud.publisher_directory_id)
     # The same, but under the registered certificate's thumbprint: the signature gives it away.
-    thumbprint = base64.urlsafe_b64encode(keys.certificate.fingerprint(hashes.SHA256())).decode()
     pretended = jwt.encode(
         jwt.decode(signed, options={"verify_signature": False}),
-        load_pem_private_key(stranger.private_key_pem().encode(), None),
+        load_pem_private_key(stranger, None),
         algorithm="PS256",
-        headers={"x5t#S256": thumbprint},
+        headers={"x5t#S256": thumbprint(certificate, hashes.SHA256())},
     )
     for attempt in (signed, pretended):
         status, body = await ask(
@@ -297,6 +294,7 @@ async def test_assertion_by_an_unregistered_key(
         assert (status, body["error"], body["error_codes"]) == (401, "invalid_client", [700027])
 
 
+@pytest.mark.standin
 @pytest.mark.plays("entra", "issue_token")
 async def test_two_secrets_until_one_is_removed(
     cloud: Any, http: aiohttp.ClientSession, application: Application, secret: str
@@ -315,24 +313,19 @@ async def test_two_secrets_until_one_is_removed(
     assert statuses == [401, 200]
 
 
-@pytest.mark.plays("entra", "instance_discovery")
-async def test_instance_discovery(cloud: Any, http: aiohttp.ClientSession) -> None:
-    # MSAL asks for it once, unless told not to; source: msal/authority.py
-    authority = f"{LOGIN}/{cloud.publisher_directory_id}/oauth2/v2.0/authorize"
-    parameters = {"api-version": "1.1", "authorization_endpoint": authority}
-    async with http.get(f"{LOGIN}/common/discovery/instance", params=parameters) as answer:
-        body = await answer.json()
-    assert body["tenant_discovery_endpoint"].endswith("/.well-known/openid-configuration")
-    assert any("login.microsoftonline.com" in one["aliases"] for one in body["metadata"])
-
-
 @pytest.mark.standin
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "oauth2/v2.0/authorize"), ("POST", "oauth2/v2.0/devicecode"), ("POST", "oauth2/token")],
+    [
+        ("GET", "oauth2/v2.0/authorize"),
+        ("POST", "oauth2/v2.0/devicecode"),
+        ("POST", "oauth2/token"),
+        ("GET", "discovery/instance"),
+    ],
 )
 @pytest.mark.not_played(
-    "signing in of users, refreshing, on-behalf-of, device codes, the v1.0 endpoint, conditional access"
+    "signing in of users, refreshing, on-behalf-of, device codes, the v1.0 endpoint, instance discovery (MSAL does not "
+    "ask for it at this host), conditional access"
 )
 async def test_calls_that_are_not_played(cloud: Any, http: aiohttp.ClientSession, method: str, path: str) -> None:
     async with http.request(method, f"{LOGIN}/{cloud.publisher_directory_id}/{path}") as answer:
@@ -372,6 +365,7 @@ async def test_journal_and_correlation(
     ]
 
 
+@pytest.mark.standin
 @pytest.mark.plays("managed_identity", "issue_token")
 async def test_managed_identity_refusals(cloud: Any, http: aiohttp.ClientSession) -> None:
     # Source: learn.microsoft.com/azure/app-service/overview-managed-identity and how MSAL reads `statusCode`

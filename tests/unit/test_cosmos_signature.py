@@ -130,7 +130,7 @@ def test_accounts_survive_a_restart(world: World) -> None:
     accounts = Accounts(world)
     accounts.create("Acme", "/subscriptions/S/x", "directory", local_auth_disabled=True)
     accounts.regenerate("acme", "secondary")
-    accounts.assign_data_role("acme", "principal", "reader")
+    accounts.add_contributor("acme", "principal")
     assert Accounts(world).by_resource_id("/SUBSCRIPTIONS/s/X") == accounts.get("ACME")
 
 

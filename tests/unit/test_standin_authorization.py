@@ -9,7 +9,6 @@ import pytest
 from infra.local.standin import package
 from infra.local.standin.authorization import (
     APP_CONFIGURATION_DATA_READER,
-    COSMOS_DB_ACCOUNT_READER,
     COSMOS_DB_OPERATOR,
     DOCUMENTDB_ACCOUNT_CONTRIBUTOR,
     READER,
@@ -52,7 +51,6 @@ def assign(authorization: Authorization, role_id: str, scope: str, principal_id:
         (APP_CONFIGURATION_DATA_READER, set()),
         (COSMOS_DB_OPERATOR, {"read", "write"}),
         (READER, {"read", "readonlykeys/read"}),
-        (COSMOS_DB_ACCOUNT_READER, {"read", "readonlykeys/read", "readonlykeys/action"}),
         (
             DOCUMENTDB_ACCOUNT_CONTRIBUTOR,
             {"read", "write", "readonlykeys/read", "readonlykeys/action", "listKeys/action", "regenerateKey/action"},

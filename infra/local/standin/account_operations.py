@@ -8,11 +8,11 @@ learn.microsoft.com/azure/cosmos-db/concepts-limits (control-plane limits).
 from typing import Any
 
 from infra.local.standin.arm import HOST, ArmError, ArmRequest, json_object, not_found
-from infra.local.standin.authorization import covers
 from infra.local.standin.budgets import Window
 from infra.local.standin.cosmos.accounts import KEY_KINDS, Account, Accounts, KeyKind
 from infra.local.standin.regenerations import Regeneration, Regenerations
 from infra.local.standin.resources import LOCATION
+from infra.local.standin.scopes import covers
 from infra.local.standin.wire import Answer, World
 
 KIND = "Microsoft.DocumentDB/databaseAccounts"

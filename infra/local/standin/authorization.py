@@ -4,14 +4,14 @@ Sources: learn.microsoft.com/azure/role-based-access-control/overview (how acces
 .../role-definitions (wildcards, NotActions), .../deny-assignments, .../built-in-roles (ids and actions).
 """
 
-import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
-from infra.local.standin.storage import Storage
+from infra.local.standin.scopes import ByScope, covers
+from infra.local.standin.storage import Table
 from infra.local.standin.wire import World
 
 
@@ -66,136 +66,64 @@ class Decision:
 
 
 COSMOS_DB_OPERATOR = "230815da-be43-4aae-9cb4-875f7bd000aa"
-COSMOS_DB_ACCOUNT_READER = "fbdf93bf-df7d-467e-a4d2-9458aa1360c8"
 DOCUMENTDB_ACCOUNT_CONTRIBUTOR = "5bd9cd88-fe45-4216-938b-f97437e15450"
 KEY_VAULT_SECRETS_OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
 APP_CONFIGURATION_DATA_READER = "516239f1-63e1-4d78-a4de-a74fb236a071"
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 USER_ACCESS_ADMINISTRATOR = "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9"
 
-BUILT_IN = (
-    RoleDefinition(READER, "Reader", actions=("*/read",)),
-    RoleDefinition(
-        USER_ACCESS_ADMINISTRATOR,
-        "User Access Administrator",
-        actions=("*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"),
-    ),
-    RoleDefinition(
-        COSMOS_DB_OPERATOR,
-        "Cosmos DB Operator",
-        actions=(
-            "Microsoft.DocumentDb/databaseAccounts/*",
-            "Microsoft.Insights/alertRules/*",
-            "Microsoft.Authorization/*/read",
-            "Microsoft.ResourceHealth/availabilityStatuses/read",
-            "Microsoft.Resources/deployments/*",
-            "Microsoft.Resources/subscriptions/resourceGroups/read",
-            "Microsoft.Support/*",
-            "Microsoft.Network/virtualNetworks/subnets/joinViaServiceEndpoint/action",
+# The built-in roles, without their actions on providers that are not played.
+_BUILT_IN = {
+    role.id: role
+    for role in (
+        RoleDefinition(READER, "Reader", actions=("*/read",)),
+        RoleDefinition(
+            USER_ACCESS_ADMINISTRATOR,
+            "User Access Administrator",
+            actions=("*/read", "Microsoft.Authorization/*"),
         ),
-        not_actions=(
-            "Microsoft.DocumentDB/databaseAccounts/dataTransferJobs/*",
-            "Microsoft.DocumentDB/databaseAccounts/readonlyKeys/*",
-            "Microsoft.DocumentDB/databaseAccounts/regenerateKey/*",
-            "Microsoft.DocumentDB/databaseAccounts/listKeys/*",
-            "Microsoft.DocumentDB/databaseAccounts/listConnectionStrings/*",
-            "Microsoft.DocumentDB/databaseAccounts/sqlRoleDefinitions/write",
-            "Microsoft.DocumentDB/databaseAccounts/sqlRoleDefinitions/delete",
-            "Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments/write",
-            "Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments/delete",
+        RoleDefinition(
+            COSMOS_DB_OPERATOR,
+            "Cosmos DB Operator",
+            actions=(
+                "Microsoft.DocumentDb/databaseAccounts/*",
+                "Microsoft.Authorization/*/read",
+                "Microsoft.Resources/subscriptions/resourceGroups/read",
+            ),
+            not_actions=(
+                "Microsoft.DocumentDB/databaseAccounts/readonlyKeys/*",
+                "Microsoft.DocumentDB/databaseAccounts/regenerateKey/*",
+                "Microsoft.DocumentDB/databaseAccounts/listKeys/*",
+                "Microsoft.DocumentDB/databaseAccounts/listConnectionStrings/*",
+                "Microsoft.DocumentDB/databaseAccounts/sqlRoleDefinitions/write",
+                "Microsoft.DocumentDB/databaseAccounts/sqlRoleDefinitions/delete",
+                "Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments/write",
+                "Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments/delete",
+            ),
         ),
-    ),
-    RoleDefinition(
-        COSMOS_DB_ACCOUNT_READER,
-        "Cosmos DB Account Reader Role",
-        actions=(
-            "Microsoft.Authorization/*/read",
-            "Microsoft.DocumentDB/*/read",
-            "Microsoft.DocumentDB/databaseAccounts/readonlykeys/action",
-            "Microsoft.Insights/MetricDefinitions/read",
-            "Microsoft.Insights/Metrics/read",
-            "Microsoft.Resources/subscriptions/resourceGroups/read",
-            "Microsoft.Support/*",
+        RoleDefinition(
+            DOCUMENTDB_ACCOUNT_CONTRIBUTOR,
+            "DocumentDB Account Contributor",
+            actions=(
+                "Microsoft.Authorization/*/read",
+                "Microsoft.DocumentDb/databaseAccounts/*",
+                "Microsoft.Resources/subscriptions/resourceGroups/read",
+            ),
         ),
-    ),
-    RoleDefinition(
-        DOCUMENTDB_ACCOUNT_CONTRIBUTOR,
-        "DocumentDB Account Contributor",
-        actions=(
-            "Microsoft.Authorization/*/read",
-            "Microsoft.DocumentDb/databaseAccounts/*",
-            "Microsoft.Insights/alertRules/*",
-            "Microsoft.ResourceHealth/availabilityStatuses/read",
-            "Microsoft.Resources/deployments/*",
-            "Microsoft.Resources/subscriptions/resourceGroups/read",
-            "Microsoft.Support/*",
-            "Microsoft.Network/virtualNetworks/subnets/joinViaServiceEndpoint/action",
+        RoleDefinition(
+            KEY_VAULT_SECRETS_OFFICER,
+            "Key Vault Secrets Officer",
+            data_actions=("Microsoft.KeyVault/vaults/secrets/*",),
         ),
-    ),
-    RoleDefinition(
-        KEY_VAULT_SECRETS_OFFICER,
-        "Key Vault Secrets Officer",
-        actions=(
-            "Microsoft.Authorization/*/read",
-            "Microsoft.Insights/alertRules/*",
-            "Microsoft.Resources/deployments/*",
-            "Microsoft.Resources/subscriptions/resourceGroups/read",
-            "Microsoft.Support/*",
-            "Microsoft.KeyVault/checkNameAvailability/read",
-            "Microsoft.KeyVault/deletedVaults/read",
-            "Microsoft.KeyVault/locations/*/read",
-            "Microsoft.KeyVault/vaults/*/read",
-            "Microsoft.KeyVault/operations/read",
+        # The named role of the daemons' group: data actions of another service only, so in a group of resources that
+        # holds nothing but a Cosmos DB account it allows nothing at all, not even to read.
+        RoleDefinition(
+            APP_CONFIGURATION_DATA_READER,
+            "App Configuration Data Reader",
+            data_actions=("Microsoft.AppConfiguration/configurationStores/*/read",),
         ),
-        data_actions=("Microsoft.KeyVault/vaults/secrets/*",),
-    ),
-    # The named role of the daemons' group: data actions of another service only, so in a group of resources that
-    # holds nothing but a Cosmos DB account it allows nothing at all, not even to read.
-    RoleDefinition(
-        APP_CONFIGURATION_DATA_READER,
-        "App Configuration Data Reader",
-        data_actions=("Microsoft.AppConfiguration/configurationStores/*/read",),
-    ),
-)
-
-
-class _ByScope[T: RoleAssignment | DenyAssignment]:
-    """Assignments by id and by scope, so that a decision looks only at the scopes above it. Stored under `kind`."""
-
-    def __init__(self, storage: Storage, kind: str, parse: Callable[[str], T]) -> None:
-        self._storage = storage
-        self._kind = kind
-        self._by_id: dict[str, T] = {}
-        self._at: dict[str, dict[str, T]] = {}  # scope in lower case -> id -> assignment
-        for _, text in storage.load(kind):
-            self._keep(parse(text))
-
-    def put(self, one: T) -> None:
-        self.remove(one.id)
-        self._keep(one)
-        self._storage.put(self._kind, one.id, json.dumps(asdict(one)))
-
-    def get(self, assignment_id: str) -> T | None:
-        return self._by_id.get(assignment_id)
-
-    def remove(self, assignment_id: str) -> None:
-        if one := self._by_id.pop(assignment_id, None):
-            del self._at[one.scope.lower()][one.id]
-            self._storage.delete(self._kind, one.id)
-
-    def above(self, scope: str) -> Iterator[T]:
-        """Those at `scope` and at every scope that covers it."""
-        parts = scope.lower().split("/")
-        for length in range(len(parts), 1, -1):
-            yield from self._at.get("/".join(parts[:length]), {}).values()
-
-    def within(self, scope: str) -> list[T]:
-        """Those at or below `scope`."""
-        return [one for one in self._by_id.values() if covers(scope, one.scope)]
-
-    def _keep(self, one: T) -> None:
-        self._by_id[one.id] = one
-        self._at.setdefault(one.scope.lower(), {})[one.id] = one
+    )
+}
 
 
 class Authorization:
@@ -203,26 +131,17 @@ class Authorization:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._storage = world.storage
-        self._roles = {role.id: role for role in BUILT_IN}
-        self._roles |= {
-            key: RoleDefinition(**json.loads(text)) for key, text in world.storage.load("authorization/roles")
-        }
-        self._assignments = _ByScope(
-            world.storage, "authorization/assignments", lambda text: RoleAssignment(**json.loads(text))
-        )
-        self._denials = _ByScope(
-            world.storage, "authorization/denials", lambda text: DenyAssignment(**json.loads(text))
-        )
+        self._custom = Table(world.storage, "authorization/roles", RoleDefinition)
+        self._assignments = ByScope(world.storage, "authorization/assignments", RoleAssignment)
+        self._denials = ByScope(world.storage, "authorization/denials", DenyAssignment)
 
     def define(self, role: RoleDefinition) -> None:
         """A custom role of one directory; again replaces it."""
-        self._roles[role.id] = role
-        self._storage.put("authorization/roles", role.id, json.dumps(asdict(role)))
+        self._custom.put(role.id, role)
 
     def role(self, role_id: str, directory_id: str) -> RoleDefinition | None:
         """The role of this GUID as `directory_id` sees it: built-in, or a custom one of its own."""
-        role = self._roles.get(role_id.lower())
+        role = self._role(role_id.lower())
         return role if role and role.directory_id in (None, directory_id) else None
 
     def assign(self, assignment: RoleAssignment) -> None:
@@ -260,9 +179,9 @@ class Authorization:
             self._assignments.remove(assignment.id)
         for denial in self._denials.within(scope):
             self._denials.remove(denial.id)
-        for role in [one for one in self._roles.values() if all(covers(scope, at) for at in one.assignable_scopes)]:
-            del self._roles[role.id]
-            self._storage.delete("authorization/roles", role.id)
+        for role in self._custom:
+            if all(covers(scope, at) for at in role.assignable_scopes):
+                self._custom.remove(role.id)
 
     def has_role_within(self, principals: Collection[str], scope: str) -> bool:
         """Whether any role is in force for one of `principals` at or below `scope`."""
@@ -278,7 +197,8 @@ class Authorization:
         if not any(
             one.principal_id in principals
             and one.in_force_at <= now
-            and self._roles[one.role_id].allows(action, data=data)
+            and (role := self._role(one.role_id))
+            and role.allows(action, data=data)
             for one in self._assignments.above(scope)
         ):
             return Decision("no_role")
@@ -292,11 +212,8 @@ class Authorization:
                 return Decision("denied", denial)
         return Decision("allowed")
 
-
-def covers(scope: str, other: str) -> bool:
-    """Whether `scope` is `other` or above it. Scopes are compared by whole segments, without regard to case."""
-    upper, lower = scope.lower().rstrip("/"), other.lower()
-    return lower == upper or lower.startswith(upper + "/")
+    def _role(self, role_id: str) -> RoleDefinition | None:
+        return _BUILT_IN.get(role_id) or self._custom.get(role_id)
 
 
 def _matches(patterns: Sequence[str], action: str) -> bool:

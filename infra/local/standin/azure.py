@@ -9,6 +9,7 @@ from infra.local.standin.entra import Entra
 from infra.local.standin.graph import Graph
 from infra.local.standin.jwt import TokenIssuer
 from infra.local.standin.key_vault import KeyVault
+from infra.local.standin.locks import Locks
 from infra.local.standin.managed_identity import ManagedIdentity
 from infra.local.standin.regenerations import Regenerations
 from infra.local.standin.resource_manager import ResourceManager
@@ -31,13 +32,20 @@ class Azure:
         self.accounts = Accounts(world)
         self.regenerations = Regenerations(world, self.accounts)
         self.account_operations = AccountOperations(world, self.accounts, self.regenerations)
+        self.locks = Locks(world)
         self.cosmos = CosmosService(world, self.accounts, self.tokens)
         self.managed_identity = ManagedIdentity(world, self.directories, self.tokens)
         self.service_bus = ServiceBus(world)
         self.hosts: dict[str, HttpService] = {
             "login.microsoftonline.com": Entra(world, self.directories, self.accounts, self.tokens),
             "management.azure.com": ResourceManager(
-                world, self.resources, self.directories, self.authorization, self.account_operations, self.tokens
+                world,
+                self.resources,
+                self.directories,
+                self.authorization,
+                self.account_operations,
+                self.locks,
+                self.tokens,
             ),
             "graph.microsoft.com": Graph(),
             "*.vault.azure.net": KeyVault(world, self.vaults, self.directories, self.authorization, self.tokens),

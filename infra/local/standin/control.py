@@ -14,6 +14,7 @@ from infra.local.standin import publisher
 from infra.local.standin.azure import Azure
 from infra.local.standin.cosmos.accounts import KeyKind
 from infra.local.standin.customers import CertificateFormat, CredentialKind, Customers, NotThereError, TakenError
+from infra.local.standin.locks import Level
 from infra.local.standin.server import IDENTITY_PATH, Dispatcher
 from infra.local.standin.settings import Settings
 from infra.local.standin.wire import SERVICES, FaultRule, ServiceName
@@ -26,6 +27,10 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 class _NewTenant(_Body):
     name: str
     directory_id: str | None = None
+
+
+class _Lock(_Body):
+    level: Level | None
 
 
 class _Credential(_Body):
@@ -82,6 +87,8 @@ class Control:
                 web.get("/tenants", self._list_tenants),
                 web.post("/tenants", self._deploy_tenant),
                 web.delete("/tenants/{name}", self._delete_tenant),
+                web.put("/tenants/{name}/lock", self._lock_tenant),
+                web.get("/daemons", self._list_daemons),
                 web.post("/daemons", self._create_daemon),
                 web.post("/daemons/{name}/rotate", self._rotate_daemon),
                 web.post("/tokens", self._issue_token),
@@ -114,6 +121,14 @@ class Control:
     async def _delete_tenant(self, request: web.Request) -> web.Response:
         self._customers.delete(request.match_info["name"])
         return web.Response(status=204)
+
+    async def _lock_tenant(self, request: web.Request) -> web.Response:
+        """The customer locks its subscription; null takes the lock away."""
+        self._customers.lock(request.match_info["name"], (await _read(request, _Lock)).level)
+        return web.Response(status=204)
+
+    async def _list_daemons(self, _request: web.Request) -> web.Response:
+        return web.json_response({"daemons": [asdict(daemon) for daemon in self._customers.daemons()]})
 
     async def _create_daemon(self, request: web.Request) -> web.Response:
         wanted = await _read(request, _NewDaemon)

@@ -2,11 +2,10 @@
 
 import base64
 import hashlib
-import json
 import re
 import secrets
 import uuid
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -15,7 +14,9 @@ from infra.local.standin.authorization import DenyAssignment, RoleAssignment, Ro
 from infra.local.standin.azure import Azure
 from infra.local.standin.certificates import ClientCertificate
 from infra.local.standin.directories import SECRET_LIFETIME
+from infra.local.standin.locks import Level, Lock
 from infra.local.standin.resources import ManagedApplication, ResourceGroup, Subscription
+from infra.local.standin.storage import Table
 
 type CredentialKind = Literal["secret", "certificate", "federated"]
 type CertificateFormat = Literal["pem", "pkcs12"]
@@ -79,18 +80,23 @@ class Customers:
         self._azure = azure
         self._storage = azure.world.storage
         self._package = package.load()
-        self._tenants = {key: Tenant(**json.loads(text)) for key, text in self._storage.load("customers/tenants")}
-        self._daemons = {key: Daemon(**json.loads(text)) for key, text in self._storage.load("customers/daemons")}
+        self._tenants = Table(self._storage, "customers/tenants", Tenant)
+        self._daemons = Table(self._storage, "customers/daemons", Daemon)
 
     def tenants(self) -> list[Tenant]:
         """Every deployed tenant, by name."""
-        return [self._tenants[name] for name in sorted(self._tenants)]
+        return sorted(self._tenants, key=lambda tenant: tenant.name)
 
     def tenant(self, name: str) -> Tenant:
         """The tenant of that name. Raises NotThereError."""
-        if name not in self._tenants:
+        tenant = self._tenants.get(name)
+        if tenant is None:
             raise NotThereError(f"There is no tenant '{name}'; POST /tenants deploys one.")
-        return self._tenants[name]
+        return tenant
+
+    def daemons(self) -> list[Daemon]:
+        """Every daemon made by hand, by its tenant's name."""
+        return sorted(self._daemons, key=lambda daemon: daemon.name)
 
     def deploy(self, name: str, directory_id: str | None = None) -> Tenant:
         """A customer deploys the managed application, in a new directory unless `directory_id` is given.
@@ -99,7 +105,7 @@ class Customers:
         """
         if not _NAME.fullmatch(name):
             raise ValueError("A tenant's name is up to 40 lower-case letters, digits and dashes.")
-        if name in self._tenants:
+        if self._tenants.get(name):
             raise TakenError(f"The tenant '{name}' is deployed already.")
         directory_id = str(uuid.UUID(directory_id)) if directory_id else str(uuid.uuid4())
         if directory_id == publisher.DIRECTORY_ID:
@@ -121,8 +127,8 @@ class Customers:
             self._azure.resources.add_subscription(Subscription(subscription_id, directory_id, name))
             self._deploy_application(tenant)
             self._deploy_package(tenant)
-            self._tenants[name] = tenant
-            self._storage.put("customers/tenants", name, json.dumps(asdict(tenant)))
+            self._tenants.put(name, tenant)
+            self._daemons.remove(name)  # of an earlier deployment: this one needs its own
         return tenant
 
     def _deploy_application(self, tenant: Tenant) -> None:
@@ -192,15 +198,22 @@ class Customers:
         The daemon's application and credential are the publisher's and stay as well. Raises NotThereError.
         """
         tenant = self.tenant(name)
-        subscription = f"/subscriptions/{tenant.subscription_id}"
+        application = self._azure.resources.application(tenant.application_id)
+        assert application is not None  # noqa: S101 - deployed with the tenant
         with self._storage.transaction():
-            for scope in (tenant.application_id, f"{subscription}/resourceGroups/{tenant.resource_group}"):
-                self._azure.authorization.remove_scope(scope)
-                self._azure.resources.remove(scope)
+            self._azure.authorization.remove_scope(application.managed_resource_group_id)
+            self._azure.locks.remove_scope(application.managed_resource_group_id)
+            self._azure.resources.remove(application)
             self._azure.cosmos.drop_account(tenant.cosmos_account)
             self._azure.accounts.delete(tenant.cosmos_account)
-            del self._tenants[name]
-            self._storage.delete("customers/tenants", name)
+            self._tenants.remove(name)
+
+    def lock(self, name: str, level: Level | None) -> None:
+        """The customer puts a lock on its whole subscription, or takes it away. Raises NotThereError."""
+        scope = f"/subscriptions/{self.tenant(name).subscription_id}"
+        self._azure.locks.remove_scope(scope)
+        if level is not None:
+            self._azure.locks.set(Lock(scope, "customer", level))
 
     def create_daemon(
         self, name: str, credential: CredentialKind, certificate_format: CertificateFormat = "pem"
@@ -210,7 +223,7 @@ class Customers:
         Raises NotThereError without the tenant, TakenError when it has a daemon.
         """
         tenant = self.tenant(name)
-        if name in self._daemons:
+        if self._daemons.get(name):
             raise TakenError(f"The tenant '{name}' has a daemon; POST /daemons/{name}/rotate renews its credential.")
         with self._storage.transaction():
             application = self._azure.directories.create_application(publisher.DIRECTORY_ID, f"bulkhead-daemon-{name}")
@@ -229,9 +242,10 @@ class Customers:
 
         Raises NotThereError without the daemon.
         """
-        if name not in self._daemons:
+        daemon = self._daemons.get(name)
+        if daemon is None:
             raise NotThereError(f"The tenant '{name}' has no daemon; POST /daemons makes one.")
-        daemon = replace(self._daemons[name], credential=credential)
+        daemon = replace(daemon, credential=credential)
         with self._storage.transaction():
             daemon, key_id = self._renew(daemon, certificate_format)
             self._azure.directories.remove_credentials(daemon.client_id, keep=key_id)
@@ -253,8 +267,7 @@ class Customers:
             daemon = replace(daemon, vault=publisher.VAULT.url + "/", credential_name=name)
             key_id, value, content_type, expires = self._new_credential(daemon, certificate_format)
             self._azure.vaults.add_version(publisher.VAULT, name, value, content_type, expires=expires)
-        self._daemons[daemon.name] = daemon
-        self._storage.put("customers/daemons", daemon.name, json.dumps(asdict(daemon)))
+        self._daemons.put(daemon.name, daemon)
         return daemon, key_id
 
     def _new_credential(self, daemon: Daemon, certificate_format: CertificateFormat) -> tuple[str, str, str, float]:

@@ -4,17 +4,16 @@ State only; the token endpoint that works on it is `entra.py`.
 """
 
 import hashlib
-import json
 import secrets
 import uuid
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infra.local.standin.jwt import EXCHANGE, base64url, v2_issuer
+from infra.local.standin.storage import Table
 from infra.local.standin.wire import World
 
 SECRET_LIFETIME = 365 * 86_400  # seconds
@@ -78,14 +77,13 @@ class Identity:
     resource_id: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, frozen=True)
 class Group:
-    """A security group; `members` are object ids."""
+    """A security group."""
 
     object_id: str
     directory_id: str
     name: str
-    members: list[str] = field(default_factory=list)
 
 
 class Directories:
@@ -95,9 +93,11 @@ class Directories:
         self._world = world
         load = world.storage.load
         self._names: dict[str, str] = dict(load("entra/directories"))  # id -> display name
-        self._applications = {key: _application(json.loads(text)) for key, text in load("entra/applications")}
-        self._identities = {key: Identity(**json.loads(text)) for key, text in load("entra/identities")}
-        self._groups = {key: Group(**json.loads(text)) for key, text in load("entra/groups")}
+        self._applications = Table(world.storage, "entra/applications", Application)
+        self._identities = Table(world.storage, "entra/identities", Identity)
+        self._groups = Table(world.storage, "entra/groups", Group)
+        self._members = {tuple(key.split("/")) for key, _ in load("entra/members")}  # (group, principal)
+        self._principals = {one.principal_id: one for one in self._applications}
 
     def create(self, directory_id: str, name: str) -> None:
         """A directory; again only renames it."""
@@ -110,8 +110,10 @@ class Directories:
 
     def create_application(self, directory_id: str, name: str, *, client_id: str | None = None) -> Application:
         """An application without credentials, and its service principal."""
-        application = Application(client_id or str(uuid.uuid4()), directory_id, name, str(uuid.uuid4()))
-        self._applications[application.client_id] = application
+        application = Application(
+            client_id or str(uuid.uuid4()), directory_id, name, str(uuid.uuid4()), known_at=self._known_at()
+        )
+        self._principals[application.principal_id] = application
         self._save(application)
         return application
 
@@ -119,11 +121,24 @@ class Directories:
         """The application of that client id."""
         return self._applications.get(client_id)
 
+    def known_application(self, client_id: str) -> Application | None:
+        """The application as the token endpoint sees it: what is new is not everywhere yet, if a delay is set."""
+        now, application = self._world.now(), self._applications.get(client_id)
+        if application is None or application.known_at > now:
+            return None
+        return replace(
+            application,
+            secrets=[one for one in application.secrets if one.known_at <= now],
+            certificates=[one for one in application.certificates if one.known_at <= now],
+            federated=[one for one in application.federated if one.known_at <= now],
+        )
+
     def add_secret(self, client_id: str, *, expires: float | None = None) -> tuple[str, str]:
         """A new client secret beside those that exist: (key id, value). `expires` is in seconds since the epoch."""
-        application = self._applications[client_id]
+        application = self._existing(client_id)
         value = secrets.token_urlsafe(30)[:40]
-        secret = ClientSecret(str(uuid.uuid4()), _digest(value), expires or self._world.now() + SECRET_LIFETIME)
+        expires = expires or self._world.now() + SECRET_LIFETIME
+        secret = ClientSecret(str(uuid.uuid4()), _digest(value), expires, self._known_at())
         application.secrets.append(secret)
         self._world.secrets.add("daemon_secret", value)
         self._save(application)
@@ -131,13 +146,14 @@ class Directories:
 
     def add_certificate(self, client_id: str, certificate: x509.Certificate) -> str:
         """Register a certificate beside those that exist and give its key id."""
-        application = self._applications[client_id]
+        application = self._existing(client_id)
         entry = ClientCertificate(
             str(uuid.uuid4()),
             certificate.public_bytes(Encoding.PEM).decode(),
             base64url(certificate.fingerprint(hashes.SHA1())),  # noqa: S303 - x5t is SHA-1 by RFC 7515
             base64url(certificate.fingerprint(hashes.SHA256())),
             certificate.not_valid_after_utc.timestamp(),
+            self._known_at(),
         )
         application.certificates.append(entry)
         self._save(application)
@@ -145,9 +161,9 @@ class Directories:
 
     def add_federated(self, client_id: str, identity: Identity) -> str:
         """Let the application trust a managed identity of its own directory; gives the credential's key id."""
-        application = self._applications[client_id]
+        application = self._existing(client_id)
         credential = FederatedCredential(
-            str(uuid.uuid4()), v2_issuer(application.directory_id), identity.principal_id, EXCHANGE
+            str(uuid.uuid4()), v2_issuer(application.directory_id), identity.principal_id, EXCHANGE, self._known_at()
         )
         application.federated.append(credential)
         self._save(application)
@@ -155,7 +171,7 @@ class Directories:
 
     def remove_credentials(self, client_id: str, *, keep: str) -> None:
         """Remove every credential except the one with key id `keep`."""
-        application = self._applications[client_id]
+        application = self._existing(client_id)
         application.secrets = [secret for secret in application.secrets if secret.key_id == keep]
         application.certificates = [entry for entry in application.certificates if entry.key_id == keep]
         application.federated = [entry for entry in application.federated if entry.key_id == keep]
@@ -163,45 +179,45 @@ class Directories:
 
     def create_identity(self, identity: Identity) -> None:
         """A managed identity; again replaces it."""
-        self._identities[identity.client_id] = identity
-        self._world.storage.put("entra/identities", identity.client_id, json.dumps(asdict(identity)))
+        self._identities.put(identity.client_id, identity)
 
-    def identity(self, any_id: str) -> Identity | None:
-        """The managed identity with this client id, object id or resource id."""
-        wanted = any_id.lower()
-        for identity in self._identities.values():
-            if wanted in (identity.client_id, identity.principal_id, identity.resource_id.lower()):
-                return identity
-        return None
+    def identity(self, client_id: str) -> Identity | None:
+        """The managed identity with this client id."""
+        return self._identities.get(client_id.lower())
 
     def create_group(self, group: Group) -> None:
         """A security group; again replaces it."""
-        self._groups[group.object_id] = group
-        self._save_group(group)
+        self._groups.put(group.object_id, group)
 
     def add_member(self, group_id: str, principal_id: str) -> None:
         """Make a principal a member of the group; again is no error."""
-        group = self._groups[group_id]
-        if principal_id not in group.members:
-            group.members.append(principal_id)
-            self._save_group(group)
+        self._members.add((group_id, principal_id))
+        self._world.storage.put("entra/members", f"{group_id}/{principal_id}", "")
 
     def has_principal(self, principal_id: str, directory_id: str) -> bool:
-        """Whether the directory has a service principal, managed identity or group of this object id."""
-        known = {(one.principal_id, one.directory_id) for one in self._applications.values()}
-        known |= {(one.principal_id, one.directory_id) for one in self._identities.values()}
-        known |= {(one.object_id, one.directory_id) for one in self._groups.values()}
-        return (principal_id, directory_id) in known
+        """Whether the directory knows a service principal, managed identity or group of this object id."""
+        application = self._principals.get(principal_id)
+        if application is not None:
+            return application.directory_id == directory_id and application.known_at <= self._world.now()
+        others = {one.principal_id: one.directory_id for one in self._identities}
+        others |= {one.object_id: one.directory_id for one in self._groups}
+        return others.get(principal_id) == directory_id
 
     def groups_of(self, principal_id: str) -> list[str]:
         """Object ids of the groups that the principal is a member of."""
-        return [group.object_id for group in self._groups.values() if principal_id in group.members]
+        return [one.object_id for one in self._groups if (one.object_id, principal_id) in self._members]
+
+    def _existing(self, client_id: str) -> Application:
+        application = self._applications.get(client_id)
+        if application is None:
+            raise KeyError(client_id)
+        return application
+
+    def _known_at(self) -> float:
+        return self._world.now() + self._world.settings.credential_delay_seconds
 
     def _save(self, application: Application) -> None:
-        self._world.storage.put("entra/applications", application.client_id, json.dumps(asdict(application)))
-
-    def _save_group(self, group: Group) -> None:
-        self._world.storage.put("entra/groups", group.object_id, json.dumps(asdict(group)))
+        self._applications.put(application.client_id, application)
 
 
 def matching_secret(application: Application, value: str) -> ClientSecret | None:
@@ -212,10 +228,3 @@ def matching_secret(application: Application, value: str) -> ClientSecret | None
 
 def _digest(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()
-
-
-def _application(stored: dict[str, Any]) -> Application:
-    stored["secrets"] = [ClientSecret(**secret) for secret in stored["secrets"]]
-    stored["certificates"] = [ClientCertificate(**entry) for entry in stored["certificates"]]
-    stored["federated"] = [FederatedCredential(**entry) for entry in stored.get("federated", ())]
-    return Application(**stored)

@@ -15,7 +15,7 @@ from infra.local.standin.budgets import Window
 from infra.local.standin.cosmos.accounts import Accounts
 from infra.local.standin.directories import Application, Directories, matching_secret
 from infra.local.standin.jwt import TokenIssuer, v2_issuer
-from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message, retry_after_header
 
 HOST = "login.microsoftonline.com"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -37,7 +37,7 @@ class Entra:
     """Implements `HttpService` for login.microsoftonline.com."""
 
     name: ServiceName = "entra"
-    operations = frozenset({"issue_token", "openid_configuration", "jwks", "instance_discovery"})
+    operations = frozenset({"issue_token", "openid_configuration", "jwks"})
 
     def __init__(self, world: World, directories: Directories, accounts: Accounts, tokens: TokenIssuer) -> None:
         self._world = world
@@ -48,7 +48,7 @@ class Entra:
         self._assertions = Assertions(world, tokens)
 
     def route(self, call: Call) -> Handler | None:
-        """Token endpoint, openid-configuration, keys and instance discovery."""
+        """Token endpoint, openid-configuration and keys."""
         directory_id, _, rest = call.path.lstrip("/").partition("/")
         directory_id = directory_id.lower()
         call.target = directory_id
@@ -64,9 +64,6 @@ class Entra:
             case "GET", "discovery/v2.0/keys":
                 call.operation = "jwks"
                 return lambda: self._jwks(call, directory_id)
-            case "GET", "discovery/instance":
-                call.operation = "instance_discovery"
-                return self._instance_discovery
             case _:
                 return None
 
@@ -77,8 +74,7 @@ class Entra:
         error = "temporarily_unavailable" if status >= 500 else "invalid_request"
         code, error = (90036, "not_implemented") if status == 501 else (90033, error)
         answer = self._error_answer("", status, code, error, fault_message(status))
-        if retry_after is not None:
-            answer.headers["Retry-After"] = f"{retry_after:g}"
+        answer.headers |= retry_after_header(retry_after)
         return answer
 
     def _error_answer(self, correlation_id: str, status: int, code: int, error: str, text: str) -> Answer:
@@ -127,7 +123,7 @@ class Entra:
             raise Refused(70003, "unsupported_grant_type", f"The app requested an unsupported grant type "
                                                             f"'{form['grant_type']}'.")  # fmt: skip
         client_id = _required(form, "client_id")
-        application = self._directories.application(client_id)
+        application = self._directories.known_application(client_id)
         if application is None or application.directory_id != directory_id:
             raise Refused(
                 700016,
@@ -211,18 +207,11 @@ class Entra:
             "token_endpoint": f"{base}/oauth2/v2.0/token",
             "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
             "jwks_uri": f"{base}/discovery/v2.0/keys",
-            "response_modes_supported": ["query", "fragment", "form_post"],
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
-            "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
-            "scopes_supported": ["openid", "profile", "email", "offline_access"],
             "issuer": issuer,
             "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
-            "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
-            "tenant_region_scope": None,
             "cloud_instance_name": "microsoftonline.com",
-            "cloud_graph_host_name": "graph.windows.net",
-            "msgraph_host": "graph.microsoft.com",
         }
         return Answer(200, body, {"Cache-Control": "max-age=86400, private"})
 
@@ -232,24 +221,13 @@ class Entra:
             return self._error_answer(call.correlation_id, 400, unknown.code, "invalid_tenant", unknown.text)
         return Answer(200, self._tokens.jwks(directory_id), {"Cache-Control": "max-age=86400, private"})
 
-    async def _instance_discovery(self) -> Answer:
-        """MSAL asks once for the aliases of the authority's host (msal/application.py)."""
-        alias = {"preferred_network": HOST, "preferred_cache": "login.windows.net", "aliases": [HOST]}
-        body = {
-            "tenant_discovery_endpoint": f"https://{HOST}/common/v2.0/.well-known/openid-configuration",
-            "api-version": "1.1",
-            "metadata": [alias],
-        }
-        return Answer(200, body)
-
 
 def _throttled(retry_after: float | None) -> Answer:
     """Throttled at the door, before anything can make JSON of it.
 
     Source: github.com/AzureAD/microsoft-authentication-library-for-dotnet/issues/2855.
     """
-    headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-    return Answer(429, "Too Many Requests", headers)
+    return Answer(429, "Too Many Requests", retry_after_header(retry_after))
 
 
 def _required(form: Mapping[str, str], name: str) -> str:

@@ -1,6 +1,6 @@
 """Microsoft Graph: its host is played so that calls are journalled and refused; none is implemented yet."""
 
-from infra.local.standin.wire import Answer, Call, Handler, ServiceName, fault_message
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, fault_message, retry_after_header
 
 
 class Graph:
@@ -18,4 +18,4 @@ class Graph:
         """Graph's error body. Source: learn.microsoft.com/graph/errors."""
         codes = {429: "tooManyRequests", 501: "notImplemented", 503: "serviceNotAvailable"}
         body = {"error": {"code": codes.get(status, "generalException"), "message": fault_message(status)}}
-        return Answer(status, body, {} if retry_after is None else {"Retry-After": f"{retry_after:g}"})
+        return Answer(status, body, retry_after_header(retry_after))

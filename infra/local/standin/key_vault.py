@@ -14,7 +14,7 @@ from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, principa
 from infra.local.standin.resources import LOCATION
 from infra.local.standin.vault_secrets import Refused, SecretOperations
 from infra.local.standin.vaults import Vault, Vaults
-from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message, retry_after_header
 
 AUDIENCE = "https://vault.azure.net"
 BUDGET_WINDOW = 10  # seconds; 4,000 requests for secrets in it per vault are Azure's limit
@@ -35,6 +35,7 @@ _OPERATIONS: dict[tuple[str, str], tuple[str, str, _Operation]] = {
     ("DELETE", "secrets/*"): ("delete_secret", "delete", SecretOperations.delete),
     ("GET", "deletedsecrets"): ("list_deleted_secrets", "readMetadata/action", SecretOperations.list_deleted),
     ("GET", "deletedsecrets/*"): ("get_deleted_secret", "readMetadata/action", SecretOperations.get_deleted),
+    ("DELETE", "deletedsecrets/*"): ("purge_secret", "purge/action", SecretOperations.purge),
     ("POST", "deletedsecrets/*/recover"): ("recover_secret", "recover/action", SecretOperations.recover),
 }
 
@@ -82,8 +83,7 @@ class KeyVault:
     def error(self, status: int, retry_after: float | None) -> Answer:
         """Key Vault's error body for an injected fault or an unimplemented call."""
         answer = Refused(status, fault_message(status)).answer()
-        if retry_after is not None:
-            answer.headers["Retry-After"] = f"{retry_after:g}"
+        answer.headers |= retry_after_header(retry_after)
         return answer
 
     async def _unknown_vault(self, name: str) -> Answer:

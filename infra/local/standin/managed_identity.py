@@ -11,7 +11,7 @@ from typing import Any
 from infra.local.standin.directories import Directories
 from infra.local.standin.entra import RESOURCES
 from infra.local.standin.jwt import EXCHANGE, TokenIssuer
-from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message, retry_after_header
 
 API_VERSION = "2019-08-01"
 
@@ -41,8 +41,7 @@ class ManagedIdentity:
 
     def error(self, status: int, retry_after: float | None) -> Answer:
         """The endpoint's error body."""
-        headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-        return _refusal(status, fault_message(status), headers)
+        return _refusal(status, fault_message(status), retry_after_header(retry_after))
 
     async def _token(self, call: Call) -> Answer:
         if not secrets.compare_digest(call.headers.get("X-IDENTITY-HEADER", ""), self.header):
@@ -52,15 +51,7 @@ class ManagedIdentity:
         resource = call.query.get("resource", "")
         if resource.rstrip("/") not in RESOURCES | {EXCHANGE} and not resource.endswith(".documents.azure.com"):
             return _refusal(400, f"The resource principal named '{resource}' was not found in the tenant.")
-        wanted = next(
-            (
-                call.query[name]
-                for name in ("client_id", "principal_id", "object_id", "mi_res_id")
-                if name in call.query
-            ),
-            None,
-        )
-        identity = self._directories.identity(wanted) if wanted else None
+        identity = self._directories.identity(call.query.get("client_id", ""))
         if identity is None:
             # Without an id the endpoint means the system-assigned identity, which the publisher's apps do not have.
             return _refusal(

@@ -107,7 +107,7 @@ def _create_registry(azure: Azure) -> None:
     for container in _REGISTRY_CONTAINERS:
         azure.cosmos.create_container(REGISTRY, "bulkhead", container)
     for identity in (DATA_IDENTITY, CONTROL_IDENTITY):
-        azure.accounts.assign_data_role(REGISTRY, identity.principal_id, "contributor")
+        azure.accounts.add_contributor(REGISTRY, identity.principal_id)
 
 
 def create_queues(azure: Azure) -> None:

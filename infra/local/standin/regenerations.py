@@ -5,13 +5,13 @@ here it is a random one inside the operation.
 """
 
 import asyncio
-import json
 import random
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from infra.local.standin.cosmos.accounts import Accounts, KeyKind
+from infra.local.standin.storage import Table
 from infra.local.standin.wire import World
 
 type Status = Literal["InProgress", "Succeeded", "Failed"]
@@ -37,14 +37,12 @@ class Regenerations:
     def __init__(self, world: World, accounts: Accounts) -> None:
         self._world = world
         self._accounts = accounts
-        self._operations = {
-            key: Regeneration(**json.loads(text)) for key, text in world.storage.load("resource_manager/operations")
-        }
+        self._operations = Table(world.storage, "resource_manager/operations", Regeneration)
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def resume(self) -> None:
         """Go on with what the last run left unfinished. Must be called inside the event loop."""
-        for operation in self._operations.values():
+        for operation in self._operations:
             if not operation.changed:
                 self._schedule(operation)
 
@@ -60,8 +58,7 @@ class Regenerations:
         operation = Regeneration(
             str(uuid.uuid4()), account, key_kind, subscription_id, started_by, changes_at, now + lasts
         )
-        self._operations[operation.id] = operation
-        self._save(operation)
+        self._operations.put(operation.id, operation)
         self._schedule(operation)
         return operation
 
@@ -77,7 +74,7 @@ class Regenerations:
 
     def running(self, account: str) -> bool:
         """Whether an operation on this account has not ended."""
-        return any(one.account == account and self.status(one) == "InProgress" for one in self._operations.values())
+        return any(one.account == account and self.status(one) == "InProgress" for one in self._operations)
 
     def _schedule(self, operation: Regeneration) -> None:
         delay = max(0.0, operation.changes_at - self._world.now())
@@ -89,7 +86,4 @@ class Regenerations:
             if self._accounts.get(operation.account) is not None:
                 self._accounts.regenerate(operation.account, operation.key_kind)
             operation.changed = True
-            self._save(operation)
-
-    def _save(self, operation: Regeneration) -> None:
-        self._world.storage.put("resource_manager/operations", operation.id, json.dumps(asdict(operation)))
+            self._operations.put(operation.id, operation)

@@ -17,9 +17,10 @@ from infra.local.standin.authorization import Authorization
 from infra.local.standin.budgets import Buckets
 from infra.local.standin.directories import Directories
 from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, principal_name, v1_issuer
+from infra.local.standin.locks import Locks
 from infra.local.standin.resources import LOCATION, Resources
 from infra.local.standin.role_operations import RoleOperations
-from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message
+from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message, retry_after_header
 
 AUDIENCES = ("https://management.core.windows.net/", "https://management.azure.com/")
 
@@ -31,7 +32,10 @@ _ACCOUNT = rf"(?P<id>{_GROUP}{_ACCOUNTS}/(?P<name>[^/]+))"
 _LOCATION = rf"(?P<id>{_SUBSCRIPTION}/providers/Microsoft\.DocumentDB/locations/[^/]+"
 _SCOPE = rf"(?P<scope>{_SUBSCRIPTION}(?:/.*?)?)"
 _ROLE = rf"(?P<id>{_SCOPE}/providers/Microsoft\.Authorization/roleAssignments/(?P<assignment>[^/]+))"
+_LOCKS = rf"{_SCOPE}/providers/Microsoft\.Authorization/locks"
+_LOCK = rf"(?P<id>{_LOCKS}/(?P<lock>[^/]+))"
 _DOCUMENTDB = "Microsoft.DocumentDB/databaseAccounts"
+_MANAGES_LOCKS = "Microsoft.Authorization/locks/"
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,6 +59,7 @@ class ResourceManager:
         directories: Directories,
         authorization: Authorization,
         accounts: AccountOperations,
+        locks: Locks,
         tokens: TokenIssuer,
     ) -> None:
         self._world = world
@@ -62,6 +67,7 @@ class ResourceManager:
         self._directories = directories
         self._authorization = authorization
         self._tokens = tokens
+        self._locks = locks
         self._buckets = Buckets()
         roles = RoleOperations(authorization, directories)
         table = (
@@ -88,6 +94,10 @@ class ResourceManager:
             ("GET", _ROLE, "get_role_assignment", "Microsoft.Authorization/roleAssignments/read", roles.get),
             ("DELETE", _ROLE, "delete_role_assignment", "Microsoft.Authorization/roleAssignments/delete",
              roles.delete),
+            ("GET", f"(?P<id>{_LOCKS})", "list_locks", f"{_MANAGES_LOCKS}read", locks.list_at),
+            ("PUT", _LOCK, "put_lock", f"{_MANAGES_LOCKS}write", locks.put),
+            ("GET", _LOCK, "get_lock", f"{_MANAGES_LOCKS}read", locks.get),
+            ("DELETE", _LOCK, "delete_lock", f"{_MANAGES_LOCKS}delete", locks.delete),
         )  # fmt: skip
         self._routes = [
             (method, re.compile(pattern, re.IGNORECASE), _Operation(name, action, act))
@@ -108,7 +118,7 @@ class ResourceManager:
     def error(self, status: int, retry_after: float | None) -> Answer:
         """Resource Manager's error body for an injected fault or an unimplemented call."""
         codes = {429: "TooManyRequests", 500: "InternalServerError", 501: "NotImplemented", 503: "ServerUnavailable"}
-        headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+        headers = retry_after_header(retry_after)
         return ArmError(status, codes.get(status, "Error"), fault_message(status), headers).answer()
 
     async def _guarded(self, call: Call, operation: _Operation, parts: dict[str, str]) -> Answer:
@@ -119,6 +129,8 @@ class ResourceManager:
             request = self._admit(call, claims, parts, operation)
             left = self._spend(request)
             self._authorize(request, operation)
+            if not operation.action.startswith(_MANAGES_LOCKS):
+                self._locks.check(call.method, request.resource_id)  # 5. The locks
             answer = operation.act(request)
         except ArmError as error:
             answer = error.answer()
@@ -162,7 +174,7 @@ class ResourceManager:
             raise ArmError(
                 404, "SubscriptionNotFound", f"The subscription '{parts['subscription']}' could not be found."
             )
-        if claims.directory_id not in {subscription.directory_id, *self._resources.publishers_of(subscription.id)}:
+        if not self._resources.admits(subscription, claims.directory_id):
             raise _unauthorized(
                 "InvalidAuthenticationTokenTenant",
                 f"The access token is from the wrong issuer '{v1_issuer(claims.directory_id)}'. It must match the "

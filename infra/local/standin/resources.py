@@ -1,10 +1,9 @@
 """Resource Manager's own objects: subscriptions, resource groups, managed applications. State only."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from infra.local.standin.authorization import covers
+from infra.local.standin.storage import Table
 from infra.local.standin.wire import World
 
 LOCATION = "westeurope"
@@ -48,19 +47,19 @@ class ManagedApplication:
 
 
 class Resources:
-    """Subscriptions, resource groups and managed applications, written through to storage. Ids ignore case."""
+    """Subscriptions, resource groups and managed applications. Ids ignore case."""
 
     def __init__(self, world: World) -> None:
-        self._storage = world.storage
-        load = world.storage.load
-        self._subscriptions = {key: Subscription(**json.loads(text)) for key, text in load("resources/subscriptions")}
-        self._groups = {key: ResourceGroup(**json.loads(text)) for key, text in load("resources/groups")}
-        self._applications = {key: _application(text) for key, text in load("resources/applications")}
+        self._subscriptions = Table(world.storage, "resources/subscriptions", Subscription)
+        self._groups = Table(world.storage, "resources/groups", ResourceGroup)
+        self._applications = Table(world.storage, "resources/applications", ManagedApplication)
+        self._publishers: dict[str, str] = {}  # subscription -> directory of the publisher of an application there
+        for application in self._applications:
+            self._note_publisher(application)
 
     def add_subscription(self, subscription: Subscription) -> None:
         """Add or replace a subscription."""
-        self._subscriptions[subscription.id.lower()] = subscription
-        self._put("subscriptions", subscription.id, subscription)
+        self._subscriptions.put(subscription.id.lower(), subscription)
 
     def subscription(self, subscription_id: str) -> Subscription | None:
         """The subscription of this GUID."""
@@ -68,49 +67,35 @@ class Resources:
 
     def add_group(self, group: ResourceGroup) -> None:
         """Add or replace a resource group."""
-        self._groups[group.id.lower()] = group
-        self._put("groups", group.id, group)
+        self._groups.put(group.id.lower(), group)
 
     def group(self, group_id: str) -> ResourceGroup | None:
         """The resource group of this resource id."""
         return self._groups.get(group_id.lower())
 
     def add_application(self, application: ManagedApplication) -> None:
-        """Add or replace a managed application."""
-        self._applications[application.id.lower()] = application
-        self._put("applications", application.id, application)
+        """Add or replace a managed application; a subscription has at most one."""
+        self._applications.put(application.id.lower(), application)
+        self._note_publisher(application)
 
     def application(self, application_id: str) -> ManagedApplication | None:
         """The managed application of this resource id."""
         return self._applications.get(application_id.lower())
-
-    def publishers_of(self, subscription_id: str) -> set[str]:
-        """Directories that reach into a subscription as publishers of managed applications deployed there."""
-        scope = f"/subscriptions/{subscription_id}"
-        return {one.publisher_directory_id for one in self._applications.values() if covers(scope, one.id)}
 
     def granted(self, application_id: str) -> set[str]:
         """Object ids of the principals in a managed application's authorizations; none when it is not there."""
         application = self.application(application_id)
         return {grant.principal_id for grant in application.authorizations} if application else set()
 
-    def remove(self, scope: str) -> None:
-        """Remove every subscription, group and application at or below `scope`."""
-        for kind, objects in (
-            ("subscriptions", self._subscriptions),
-            ("groups", self._groups),
-            ("applications", self._applications),
-        ):
-            prefix = "/subscriptions/" if kind == "subscriptions" else ""
-            for key in [key for key in objects if covers(scope, prefix + key)]:
-                del objects[key]
-                self._storage.delete(f"resources/{kind}", key)
+    def admits(self, subscription: Subscription, directory_id: str) -> bool:
+        """Whether a directory reaches into a subscription: its own, or the publisher's of an application there."""
+        return directory_id in (subscription.directory_id, self._publishers.get(subscription.id.lower()))
 
-    def _put(self, kind: str, key: str, value: Subscription | ResourceGroup | ManagedApplication) -> None:
-        self._storage.put(f"resources/{kind}", key.lower(), json.dumps(asdict(value)))
+    def remove(self, application: ManagedApplication) -> None:
+        """Remove a managed application with its managed resource group."""
+        self._applications.remove(application.id.lower())
+        self._groups.remove(application.managed_resource_group_id.lower())
+        del self._publishers[application.id.split("/")[2].lower()]
 
-
-def _application(text: str) -> ManagedApplication:
-    stored = json.loads(text)
-    stored["authorizations"] = [Grant(**grant) for grant in stored["authorizations"]]
-    return ManagedApplication(**stored)
+    def _note_publisher(self, application: ManagedApplication) -> None:
+        self._publishers[application.id.split("/")[2].lower()] = application.publisher_directory_id

@@ -7,8 +7,9 @@ learn.microsoft.com/azure/role-based-access-control/troubleshooting (error codes
 from typing import Any
 
 from infra.local.standin.arm import ArmError, ArmRequest, json_object
-from infra.local.standin.authorization import Authorization, RoleAssignment, covers
+from infra.local.standin.authorization import Authorization, RoleAssignment
 from infra.local.standin.directories import Directories
+from infra.local.standin.scopes import covers
 from infra.local.standin.wire import Answer
 
 

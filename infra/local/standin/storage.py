@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
+_FORMAT = 2  # to be raised when what is stored changes its form
+
 
 class Storage:
     """A table of (kind, key) -> value. `kind` names a service's collection, such as `key_vault/secrets`."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """Open `path`, or keep everything in memory when there is none."""
+        """Open `path`, or keep all in memory when there is none. Raises ValueError for a file of another form."""
+        is_new = path is None or not path.exists()
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=OFF")
@@ -22,6 +27,11 @@ class Storage:
             "CREATE TABLE IF NOT EXISTS objects (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))"
             " WITHOUT ROWID"
         )
+        if is_new:
+            self._db.execute(f"PRAGMA user_version={_FORMAT}")
+        elif self._db.execute("PRAGMA user_version").fetchone() != (_FORMAT,):
+            self._db.close()
+            raise ValueError(f"{path} is of another version of the stand-in; remove it to start anew.")
         self._depth = 0
 
     def put(self, kind: str, key: str, value: str) -> None:
@@ -31,6 +41,10 @@ class Storage:
     def delete(self, kind: str, key: str) -> None:
         """Remove (kind, key); no error when it is not there."""
         self._db.execute("DELETE FROM objects WHERE kind = ? AND key = ?", (kind, key))
+
+    def clear(self, kind: str) -> None:
+        """Remove everything of one kind."""
+        self._db.execute("DELETE FROM objects WHERE kind = ?", (kind,))
 
     def load(self, kind: str) -> list[tuple[str, str]]:
         """All (key, value) of one kind, in key order."""
@@ -56,3 +70,32 @@ class Storage:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+class Table[T]:
+    """Objects of one kind by key: read from memory, every change written through. Whoever changes one puts it again."""
+
+    def __init__(self, storage: Storage, kind: str, stored: type[T]) -> None:
+        """`stored` is the dataclass of the objects."""
+        self._storage = storage
+        self._kind = kind
+        decoder = msgspec.json.Decoder(stored)
+        self._objects = {key: decoder.decode(text) for key, text in storage.load(kind)}
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(list(self._objects.values()))
+
+    def get(self, key: str) -> T | None:
+        """The object, None when it is not there."""
+        return self._objects.get(key)
+
+    def put(self, key: str, value: T) -> None:
+        """Add or replace an object."""
+        self._objects[key] = value
+        self._storage.put(self._kind, key, msgspec.json.encode(value).decode())
+
+    def remove(self, key: str) -> T | None:
+        """Remove an object and give it; None when it is not there."""
+        if (value := self._objects.pop(key, None)) is not None:
+            self._storage.delete(self._kind, key)
+        return value

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra.local.standin.resources import LOCATION
 from infra.local.standin.vaults import SecretVersion, Vault, Vaults, VaultSecret
 from infra.local.standin.wire import Answer, Call, World
 
@@ -125,6 +126,19 @@ class SecretOperations:
         secret.deleted = None
         self._vaults.save(vault, secret)
         return Answer(200, _properties(vault, secret, secret.versions[-1]))
+
+    def purge(self, call: Call, vault: Vault, name: str, rest: str) -> Answer:
+        """Refused, because purge protection is on.
+
+        Source of the words: github.com/Azure/sap-automation/pull/200.
+        """
+        self.get_deleted(call, vault, name, rest)
+        raise Refused(
+            403,
+            'Operation "purge" is not allowed because purge protection is enabled for this vault. Key Vault service '
+            f"will automatically purge it after the retention period has passed.\r\nVault: {vault.name};"
+            f"location={LOCATION}",
+        )
 
     def list(self, call: Call, vault: Vault, _name: str, _rest: str) -> Answer:
         """A page of the secrets that are not deleted."""

@@ -1,11 +1,10 @@
 """Key Vault's objects: vaults, their secrets and the secrets' versions. State only; the wire is `key_vault.py`."""
 
-import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
+from infra.local.standin.storage import Table
 from infra.local.standin.wire import World
 
 
@@ -58,17 +57,13 @@ class Vaults:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._vaults = {key: Vault(**json.loads(text)) for key, text in world.storage.load("key_vault/vaults")}
-        self._secrets = {
-            name: {key: _secret(json.loads(text)) for key, text in world.storage.load(f"key_vault/secrets/{name}")}
-            for name in self._vaults
-        }
+        self._vaults = Table(world.storage, "key_vault/vaults", Vault)
+        self._secrets = {vault.name: self._table(vault) for vault in self._vaults}
 
     def create(self, vault: Vault) -> None:
         """Add a vault; again replaces its record and leaves its secrets."""
-        self._vaults[vault.name] = vault
-        self._secrets.setdefault(vault.name, {})
-        self._world.storage.put("key_vault/vaults", vault.name, json.dumps(asdict(vault)))
+        self._vaults.put(vault.name, vault)
+        self._secrets.setdefault(vault.name, self._table(vault))
 
     def get(self, name: str) -> Vault | None:
         """The vault of that name."""
@@ -76,7 +71,7 @@ class Vaults:
 
     def secrets(self, vault: Vault) -> list[VaultSecret]:
         """The vault's secrets by name, deleted ones among them."""
-        return sorted(self._secrets[vault.name].values(), key=lambda secret: secret.name.lower())
+        return sorted(self._secrets[vault.name], key=lambda secret: secret.name.lower())
 
     def secret(self, vault: Vault, name: str) -> VaultSecret | None:
         """The secret of that name, deleted or not. Names ignore case."""
@@ -96,7 +91,7 @@ class Vaults:
         now = int(self._world.now())
         version = SecretVersion(uuid.uuid4().hex, value, content_type, now, now, tags=dict(tags or {}))
         version.expires = None if expires is None else int(expires)
-        secret = self._secrets[vault.name].setdefault(name.lower(), VaultSecret(name))
+        secret = self.secret(vault, name) or VaultSecret(name)
         secret.versions.append(version)
         self._world.secrets.add("vault_secret", value)
         self.save(vault, secret)
@@ -104,9 +99,7 @@ class Vaults:
 
     def save(self, vault: Vault, secret: VaultSecret) -> None:
         """Write a changed secret through to storage."""
-        self._world.storage.put(f"key_vault/secrets/{vault.name}", secret.name.lower(), json.dumps(asdict(secret)))
+        self._secrets[vault.name].put(secret.name.lower(), secret)
 
-
-def _secret(stored: dict[str, Any]) -> VaultSecret:
-    stored["versions"] = [SecretVersion(**version) for version in stored["versions"]]
-    return VaultSecret(**stored)
+    def _table(self, vault: Vault) -> Table[VaultSecret]:
+        return Table(self._world.storage, f"key_vault/secrets/{vault.name}", VaultSecret)

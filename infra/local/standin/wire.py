@@ -68,6 +68,11 @@ def fault_message(status: int) -> str:
     return "The stand-in for Azure does not implement this call." if status == 501 else "The request was not processed."
 
 
+def retry_after_header(seconds: float | None) -> dict[str, str]:
+    """Retry-After of an error answer, if the client is to be told."""
+    return {} if seconds is None else {"Retry-After": f"{seconds:g}"}
+
+
 class HttpService(Protocol):
     """A service that speaks HTTP."""
 

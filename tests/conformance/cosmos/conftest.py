@@ -2,39 +2,30 @@
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from azure.cosmos import PartitionKey
 from azure.cosmos.aio import ContainerProxy, CosmosClient, DatabaseProxy
 
-from infra.local.standin.cosmos.accounts import KeyKind
+from tests.conformance.cloud import Cloud, KeyedAccount, KeylessAccount
 
 type MakeContainer = Callable[..., Awaitable[ContainerProxy]]
 
 
-@dataclass(frozen=True)
-class CosmosAccount:
-    """An account that the suite may fill, with its keys at the beginning."""
-
-    name: str
-    keys: dict[KeyKind, str]
-
-    @property
-    def endpoint(self) -> str:
-        return f"https://{self.name}.documents.azure.com:443/"
+@pytest.fixture(scope="module")
+def account(cloud: Cloud) -> KeyedAccount:
+    return cloud.cosmos_account()
 
 
 @pytest.fixture(scope="module")
-def account(cloud: Any) -> CosmosAccount:
-    name = f"suite{uuid.uuid4().hex[:12]}"
-    made = cloud.call(lambda: cloud.azure.accounts.create(name, f"/suite/{name}", str(uuid.uuid4())))
-    return CosmosAccount(name, dict(made.keys))
+def registry(cloud: Cloud) -> KeylessAccount:
+    """An account for tokens only: the data plane's identity is a contributor there, the control plane's is nothing."""
+    return cloud.registry()
 
 
 @pytest.fixture
-async def client(account: CosmosAccount, options: dict[str, Any]) -> AsyncIterator[CosmosClient]:
+async def client(account: KeyedAccount, options: dict[str, Any]) -> AsyncIterator[CosmosClient]:
     async with CosmosClient(account.endpoint, account.keys["primary"], **options) as client:
         yield client
 
@@ -61,13 +52,14 @@ async def container(make_container: MakeContainer) -> ContainerProxy:
 
 
 @pytest.fixture
-def calls(cloud: Any, account: CosmosAccount) -> Callable[[], list[str]]:
-    """Gives the operations on the account since it was last called."""
+def calls(cloud: Any, account: KeyedAccount) -> Callable[[], list[str]]:
+    """Gives the operations on the account since it was last called, from the stand-in's journal."""
     _, position = cloud.journal(10**9)
+    name = account.endpoint.removeprefix("https://").partition(".")[0]
 
     def take() -> list[str]:
         nonlocal position
         entries, position = cloud.journal(position)
-        return [entry["operation"] for entry in entries if entry["target"].startswith(account.name)]
+        return [entry["operation"] for entry in entries if entry["target"].startswith(name)]
 
     return take

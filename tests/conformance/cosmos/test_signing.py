@@ -28,6 +28,7 @@ class SigningTransport(AsyncHttpTransport[Any, Any]):
 
     def __init__(self, inner: AioHttpTransport) -> None:
         self._inner = inner
+        self.signed: list[str] = []  # method and type of resource
 
     async def send(self, request: Any, **options: Any) -> Any:
         segments = [unquote(part) for part in urlsplit(request.url).path.split("/") if part]
@@ -36,6 +37,7 @@ class SigningTransport(AsyncHttpTransport[Any, Any]):
         link = "/".join(segments[:-1] if feed else segments)
         text = f"{request.method.lower()}\n{kind}\n{link}\n{request.headers['x-ms-date'].lower()}\n\n"
         signature = base64.b64encode(hmac.digest(KEY.get(), text.encode(), hashlib.sha256)).decode()
+        self.signed.append(f"{request.method} {kind}")
         request.headers["authorization"] = quote(f"type=master&ver=1.0&sig={signature}", safe="")
         return await self._inner.send(request, **options)
 
@@ -62,12 +64,12 @@ def holding(key: str) -> Iterator[None]:
 
 
 @pytest.mark.plays(
-    "cosmos", "batch create_item delete_item patch_item query query_plan read_feed read_item replace_item upsert_item"
+    "cosmos", "batch create_item delete_item patch_item query query_plan read_item replace_item upsert_item"
 )
 async def test_every_request_can_be_signed_below_the_client(
-    account: Any, container: ContainerProxy, options: dict[str, Any], cloud: Any, calls: Callable[[], list[str]]
+    account: Any, container: ContainerProxy, options: dict[str, Any]
 ) -> None:
-    calls()
+    # azure-cosmos _global_endpoint_manager.py: the account is read again in the background.
     with holding(account.keys["primary"]):
         transport = SigningTransport(options["transport"])
         async with CosmosClient(account.endpoint, UNUSABLE, transport=transport) as client:
@@ -78,16 +80,18 @@ async def test_every_request_can_be_signed_below_the_client(
             await items.read_item(odd, "p")
             await items.replace_item("b", {"id": "b", "pk": "q", "n": 3})
             await items.patch_item("b", "q", [{"op": "incr", "path": "/n", "value": 1}])
-            await items.execute_item_batch([("create", ({"id": "c", "pk": "q"},)), ("read", ("b",))], "q")
-            text = "SELECT VALUE c.n FROM c WHERE IS_DEFINED(c.n) ORDER BY c.n DESC"
-            assert [item async for item in items.query_items(text)] == [4, 1]
-            assert len([item async for item in items.read_all_items()]) == 3
+            await items.execute_item_batch(
+                [("create", ({"id": "c", "pk": "q"},)), ("upsert", ({"id": "e", "pk": "q"},))], "q"
+            )
+            text = "SELECT * FROM c WHERE IS_DEFINED(c.n) ORDER BY c.n DESC"
+            assert [item["n"] async for item in items.query_items(text)] == [4, 1]
+            assert len([item async for item in items.query_items("SELECT * FROM c")]) == 4
             await items.delete_item("c", "q")
             manager = client.client_connection._global_endpoint_manager
             manager.refresh_needed = True  # as every five minutes: the account is read again in the background
             await items.read_item(odd, "p")
             await asyncio.wait_for(manager.refresh_task, 10)
-            made = calls()
+            made = set(transport.signed)
             with holding(account.keys["primaryReadonly"]):
                 await items.read_item("b", "q")
                 with pytest.raises(exceptions.CosmosHttpResponseError) as error:
@@ -95,12 +99,19 @@ async def test_every_request_can_be_signed_below_the_client(
             assert error.value.status_code == 401
             with holding(account.keys["secondary"]):
                 await items.create_item({"id": "d", "pk": "q"})
-    assert {"read_account", "read_collection", "list_pk_ranges", "query_plan", "read_feed", "batch"} <= set(made)
-    entries, _ = cloud.journal()
-    mine = [entry for entry in entries if entry["target"].startswith(account.name)]
-    assert {entry["principal"] for entry in mine} == {"key:primary", "key:secondary", "key:primaryReadonly"}
+    assert {
+        "GET ",
+        "GET colls",
+        "GET pkranges",
+        "POST docs",
+        "GET docs",
+        "PUT docs",
+        "PATCH docs",
+        "DELETE docs",
+    } <= made
 
 
+@pytest.mark.standin
 async def test_without_a_key_nothing_leaves(
     account: Any, options: dict[str, Any], calls: Callable[[], list[str]]
 ) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infra.local.standin.cosmos import signature
-from infra.local.standin.cosmos.accounts import READ_WRITE_KEYS, Account, DataRole
+from infra.local.standin.cosmos.accounts import READ_WRITE_KEYS, Account
 from infra.local.standin.cosmos.errors import CosmosError
 from infra.local.standin.cosmos.links import Link
 from infra.local.standin.jwt import TokenIssuer, TokenRejected, principal_name
@@ -35,16 +35,11 @@ class Operation:
 OPERATIONS: dict[str, Operation] = {
     "read_account": Operation("metadata", f"{_ROOT}/readMetadata"),
     "read_database": Operation("metadata", f"{_ROOT}/readMetadata"),
-    "list_databases": Operation("metadata", f"{_ROOT}/readMetadata"),
     "read_collection": Operation("metadata", f"{_ROOT}/readMetadata"),
-    "list_collections": Operation("metadata", f"{_ROOT}/readMetadata"),
     "list_pk_ranges": Operation("metadata", f"{_ROOT}/readMetadata"),
     "create_database": Operation("management", f"{_ROOT}/sqlDatabases/write"),
-    "delete_database": Operation("management", f"{_ROOT}/sqlDatabases/delete"),
     "create_collection": Operation("management", f"{_ROOT}/sqlDatabases/containers/write"),
-    "delete_collection": Operation("management", f"{_ROOT}/sqlDatabases/containers/delete"),
     "read_item": Operation("read", f"{_ITEMS}/read"),
-    "read_feed": Operation("read", f"{_ROOT}/sqlDatabases/containers/readChangeFeed"),
     "query": Operation("read", f"{_ROOT}/sqlDatabases/containers/executeQuery"),
     "query_plan": Operation("read", f"{_ROOT}/sqlDatabases/containers/executeQuery"),
     "create_item": Operation("write", f"{_ITEMS}/create"),
@@ -53,10 +48,6 @@ OPERATIONS: dict[str, Operation] = {
     "patch_item": Operation("write", f"{_ITEMS}/replace"),
     "delete_item": Operation("write", f"{_ITEMS}/delete"),
     "batch": Operation("write", f"{_ITEMS}/create"),
-}
-_ALLOWED: dict[DataRole, frozenset[Level]] = {
-    "reader": frozenset({"metadata", "read"}),
-    "contributor": frozenset({"metadata", "read", "write"}),
 }
 
 
@@ -123,13 +114,11 @@ class Gate:
                 "authorized by AAD token in data plane. Learn more: https://aka.ms/cosmos-native-rbac.",
                 substatus=_NOT_AUTHORIZED_BY_TOKEN,
             )
-        role = account.role_of(claims.object_id)
-        if role is None or operation.level not in _ALLOWED[role]:
-            scope = "on any scope" if role is None else f"on resource [{call.path.strip('/')}]"
+        if claims.object_id not in account.contributors:
             raise CosmosError(
                 403,
                 f"Request blocked by Auth {account.name} : Request is blocked because principal "
                 f"[{claims.object_id}] does not have required RBAC permissions to perform action "
-                f"[{operation.action}] {scope}. Learn more: https://aka.ms/cosmos-native-rbac.",
+                f"[{operation.action}] on any scope. Learn more: https://aka.ms/cosmos-native-rbac.",
                 substatus=_NO_PERMISSION,
             )

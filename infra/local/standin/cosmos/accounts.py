@@ -5,36 +5,26 @@ data plane reads the keys in force at every request. A key that is regenerated i
 """
 
 import base64
-import json
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
+from infra.local.standin.storage import Table
 from infra.local.standin.wire import World
 
 type KeyKind = Literal["primary", "secondary", "primaryReadonly", "secondaryReadonly"]
 KEY_KINDS: tuple[KeyKind, ...] = ("primary", "secondary", "primaryReadonly", "secondaryReadonly")
 READ_WRITE_KEYS: tuple[KeyKind, ...] = ("primary", "secondary")
 
-type DataRole = Literal["reader", "contributor"]
-
-_STORED = "cosmos/accounts"
 _KEY_BYTES = 64
-
-
-@dataclass(slots=True, frozen=True)
-class DataRoleAssignment:
-    """A principal's data-plane role over the whole account: Cosmos DB Built-in Data Reader or Data Contributor."""
-
-    principal_id: str
-    role: DataRole
 
 
 @dataclass(slots=True)
 class Account:
     """One account. `generated` holds each key's RFC 3339 generation time, None for one never regenerated.
 
+    `contributors` are principals (object ids) with the role Cosmos DB Built-in Data Contributor over the account;
     `key_metadata_writes_disabled` is the property disableKeyBasedMetadataWriteAccess: with it keys cannot create or
     delete databases and containers.
     """
@@ -46,16 +36,11 @@ class Account:
     generated: dict[KeyKind, str | None]
     local_auth_disabled: bool = False
     key_metadata_writes_disabled: bool = False
-    data_roles: list[DataRoleAssignment] = field(default_factory=list)
+    contributors: list[str] = field(default_factory=list)
 
     def key_bytes(self, kind: KeyKind) -> bytes:
         """The key as the signature's HMAC uses it."""
         return base64.b64decode(self.keys[kind])
-
-    def role_of(self, principal_id: str) -> DataRole | None:
-        """The strongest data-plane role of `principal_id` (an object id), None without one."""
-        roles = {assignment.role for assignment in self.data_roles if assignment.principal_id == principal_id}
-        return "contributor" if "contributor" in roles else "reader" if roles else None
 
 
 class Accounts:
@@ -63,9 +48,8 @@ class Accounts:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._by_name: dict[str, Account] = {}
-        for name, stored in world.storage.load(_STORED):
-            self._by_name[name] = _parse(json.loads(stored))
+        self._by_name = Table(world.storage, "cosmos/accounts", Account)
+        self._by_resource_id = {one.resource_id.lower(): one for one in self._by_name}
 
     def create(
         self,
@@ -80,7 +64,7 @@ class Accounts:
 
         Raises ValueError when the name is taken: account names are unique in all of Azure.
         """
-        if name.lower() in self._by_name:
+        if self.get(name):
             raise ValueError(f"The Cosmos DB account name {name} is taken.")
         keys = {kind: self._new_key() for kind in KEY_KINDS}
         account = Account(
@@ -92,8 +76,8 @@ class Accounts:
             local_auth_disabled,
             key_metadata_writes_disabled,
         )
-        self._by_name[account.name] = account
-        self._save(account)
+        self._by_resource_id[resource_id.lower()] = account
+        self._by_name.put(account.name, account)
         return account
 
     def get(self, name: str) -> Account | None:
@@ -102,45 +86,40 @@ class Accounts:
 
     def by_resource_id(self, resource_id: str) -> Account | None:
         """The account of that resource id."""
-        wanted = resource_id.lower()
-        return next((account for account in self._by_name.values() if account.resource_id.lower() == wanted), None)
+        return self._by_resource_id.get(resource_id.lower())
 
     def all(self) -> list[Account]:
         """Every account."""
-        return list(self._by_name.values())
+        return list(self._by_name)
 
     def delete(self, name: str) -> None:
         """Remove the account; no error when it is not there. Its data is dropped by `CosmosService.drop_account`."""
-        if self._by_name.pop(name.lower(), None) is not None:
-            self._world.storage.delete(_STORED, name.lower())
+        if account := self._by_name.remove(name.lower()):
+            del self._by_resource_id[account.resource_id.lower()]
 
     def regenerate(self, name: str, kind: KeyKind) -> str:
         """Replace one key and give the new one; the old one is refused from now on. KeyError without the account."""
-        account = self._by_name[name.lower()]
+        account = self._existing(name)
         account.keys[kind] = self._new_key()
         account.generated[kind] = (
             datetime.fromtimestamp(self._world.now(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         )
-        self._save(account)
+        self._by_name.put(account.name, account)
         return account.keys[kind]
 
-    def assign_data_role(self, name: str, principal_id: str, role: DataRole) -> None:
-        """Give a principal (object id) a data-plane role over the account; again is no error."""
-        account = self._by_name[name.lower()]
-        assignment = DataRoleAssignment(principal_id, role)
-        if assignment not in account.data_roles:
-            account.data_roles.append(assignment)
-            self._save(account)
+    def add_contributor(self, name: str, principal_id: str) -> None:
+        """Give a principal (object id) the role Cosmos DB Built-in Data Contributor over the account."""
+        account = self._existing(name)
+        account.contributors.append(principal_id)
+        self._by_name.put(account.name, account)
 
     def _new_key(self) -> str:
         key = base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
         self._world.secrets.add("account_key", key)
         return key
 
-    def _save(self, account: Account) -> None:
-        self._world.storage.put(_STORED, account.name, json.dumps(asdict(account)))
-
-
-def _parse(stored: dict[str, Any]) -> Account:
-    roles = [DataRoleAssignment(**role) for role in stored.pop("data_roles")]
-    return Account(**stored, data_roles=roles)
+    def _existing(self, name: str) -> Account:
+        account = self.get(name)
+        if account is None:
+            raise KeyError(name)
+        return account

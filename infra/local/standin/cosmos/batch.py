@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.local.standin.cosmos import documents, errors
-from infra.local.standin.cosmos.documents import Condition
 from infra.local.standin.cosmos.errors import CosmosError
 from infra.local.standin.cosmos.partitions import PartitionKey
 from infra.local.standin.cosmos.store import Container, Item
-from infra.local.standin.cosmos.throughput import read_charge, write_charge
+from infra.local.standin.cosmos.throughput import write_charge
 
 _MAX_OPERATIONS = 100
 _FAILED_DEPENDENCY = 424
@@ -71,10 +70,8 @@ def _parse(raw: bytes) -> list[dict[str, Any]]:
     return operations
 
 
-def _run(  # noqa: PLR0911 - one case for each kind
-    container: Container, key: PartitionKey, operation: dict[str, Any]
-) -> dict[str, Any]:
-    condition = Condition(operation.get("ifMatch"), operation.get("ifNoneMatch"))
+def _run(container: Container, key: PartitionKey, operation: dict[str, Any]) -> dict[str, Any]:
+    if_match = operation.get("ifMatch")
     item_id = str(operation.get("id", ""))
     body = operation.get("resourceBody")
     kind = operation.get("operationType")
@@ -84,20 +81,15 @@ def _run(  # noqa: PLR0911 - one case for each kind
         case "Create":
             return _written(201, documents.create(container, key, body or {}))
         case "Upsert":
-            item, created = documents.upsert(container, key, body or {}, condition)
+            item, created = documents.upsert(container, key, body or {}, if_match)
             return _written(201 if created else 200, item)
         case "Replace":
-            return _written(200, documents.replace(container, key, item_id, body or {}, condition))
+            return _written(200, documents.replace(container, key, item_id, body or {}, if_match))
         case "Patch":
-            return _written(200, documents.patch(container, key, item_id, body or {}, condition))
+            return _written(200, documents.patch(container, key, item_id, body or {}, if_match))
         case "Delete":
-            deleted = documents.delete(container, key, item_id, condition)
+            deleted = documents.delete(container, key, item_id, if_match)
             return {"statusCode": 204, "requestCharge": write_charge(len(deleted.text))}
-        case "Read":
-            item = documents.read(container, key, item_id)
-            if condition.is_unchanged(item):
-                return {"statusCode": 304, "requestCharge": 1, "eTag": item.etag}
-            return {**_written(200, item), "requestCharge": read_charge(len(item.text))}
         case _:
             raise errors.bad_request(f"The batch operation type '{kind}' is not supported.")
 

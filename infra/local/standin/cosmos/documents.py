@@ -5,8 +5,6 @@ Sources: learn.microsoft.com/rest/api/cosmos-db/documents (create, get, replace,
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from infra.local.standin.cosmos import errors
@@ -17,30 +15,6 @@ from infra.local.standin.cosmos.store import Container, Item, to_json
 MAX_SIZE = 2 * 1024 * 1024  # bytes of an item, and of a request
 _MAX_ID = 1023  # bytes
 _SYSTEM = ("_rid", "_self", "_etag", "_attachments", "_ts")
-
-
-@dataclass(slots=True, frozen=True)
-class Condition:
-    """If-Match and If-None-Match of a request."""
-
-    match: str | None = None
-    none_match: str | None = None
-
-    def check_write(self, item: Item) -> None:
-        """Raise CosmosError 412 unless the item may be changed."""
-        if self.match is not None and self.match not in ("*", item.etag):
-            raise errors.precondition_failed()
-        if self.none_match is not None and self.none_match in ("*", item.etag):
-            raise errors.precondition_failed()
-
-    def is_unchanged(self, item: Item) -> bool:
-        """True when a read is to be answered with 304."""
-        return self.none_match is not None and self.none_match in ("*", item.etag)
-
-
-def condition_of(headers: Mapping[str, str]) -> Condition:
-    """The conditions in a request's headers."""
-    return Condition(headers.get("if-match"), headers.get("if-none-match"))
 
 
 def parse_body(raw: bytes) -> dict[str, Any]:
@@ -65,7 +39,7 @@ def create(container: Container, key: PartitionKey, body: dict[str, Any]) -> Ite
     return container.write(checked, key, None)
 
 
-def upsert(container: Container, key: PartitionKey, body: dict[str, Any], condition: Condition) -> tuple[Item, bool]:
+def upsert(container: Container, key: PartitionKey, body: dict[str, Any], if_match: str | None) -> tuple[Item, bool]:
     """Create or replace; True when it was created.
 
     The condition counts only for an item that exists; otherwise it is created (azure-cosmos-dotnet-v3 issue 1698).
@@ -73,7 +47,7 @@ def upsert(container: Container, key: PartitionKey, body: dict[str, Any], condit
     checked = _checked(container, key, body)
     previous = container.find(key, checked["id"])
     if previous is not None:
-        condition.check_write(previous)
+        _check_match(previous, if_match)
     _check_unique(container, key, checked)
     return container.write(checked, key, previous), previous is None
 
@@ -86,21 +60,21 @@ def read(container: Container, key: PartitionKey, item_id: str) -> Item:
     return item
 
 
-def replace(container: Container, key: PartitionKey, item_id: str, body: dict[str, Any], condition: Condition) -> Item:
+def replace(container: Container, key: PartitionKey, item_id: str, body: dict[str, Any], if_match: str | None) -> Item:
     """Replace an item; neither its id nor its partition key can change. Raises CosmosError 400, 404, 409, 412, 413."""
     checked = _checked(container, key, body)
     previous = read(container, key, item_id)
     if checked["id"] != item_id:
         raise errors.bad_request("The id of an item cannot be changed: the body's id differs from the resource's.")
-    condition.check_write(previous)
+    _check_match(previous, if_match)
     _check_unique(container, key, checked)
     return container.write(checked, key, previous)
 
 
-def patch(container: Container, key: PartitionKey, item_id: str, request: dict[str, Any], condition: Condition) -> Item:
+def patch(container: Container, key: PartitionKey, item_id: str, request: dict[str, Any], if_match: str | None) -> Item:
     """Apply `{"operations": [...], "condition": "from c where ..."}`. Raises CosmosError 400, 404, 412, 413."""
     previous = read(container, key, item_id)
-    condition.check_write(previous)
+    _check_match(previous, if_match)
     patched = apply_patch(previous.body, request)
     if patched.get("id") != item_id or container.partition_key.of_item(patched) != key:
         raise errors.bad_request("Neither the id nor the partition key of an item can be changed by a patch.")
@@ -109,12 +83,17 @@ def patch(container: Container, key: PartitionKey, item_id: str, request: dict[s
     return container.write(checked, key, previous)
 
 
-def delete(container: Container, key: PartitionKey, item_id: str, condition: Condition) -> Item:
+def delete(container: Container, key: PartitionKey, item_id: str, if_match: str | None) -> Item:
     """Delete an item and give what it was. Raises CosmosError 404, 412."""
     previous = read(container, key, item_id)
-    condition.check_write(previous)
+    _check_match(previous, if_match)
     container.remove(previous)
     return previous
+
+
+def _check_match(item: Item, if_match: str | None) -> None:
+    if if_match is not None and if_match not in ("*", item.etag):
+        raise errors.precondition_failed()
 
 
 def _checked(container: Container, key: PartitionKey, body: dict[str, Any]) -> dict[str, Any]:
@@ -139,19 +118,5 @@ def _checked(container: Container, key: PartitionKey, body: dict[str, Any]) -> d
 
 
 def _check_unique(container: Container, key: PartitionKey, body: dict[str, Any]) -> None:
-    for paths in container.unique_keys:
-        wanted = _values(body, paths)
-        for other in container.in_logical_partition(key):
-            if other.id != body["id"] and _values(other.body, paths) == wanted:
-                raise errors.unique_key_violation()
-
-
-def _values(body: dict[str, Any], paths: list[tuple[str, ...]]) -> list[Any]:
-    # learn.microsoft.com/azure/cosmos-db/unique-keys: a missing value counts as null.
-    found = []
-    for path in paths:
-        value: Any = body
-        for step in path:
-            value = value.get(step) if isinstance(value, dict) else None
-        found.append(value)
-    return found
+    if any(other.id != body["id"] for other in container.sharing_unique_key(key, body)):
+        raise errors.unique_key_violation()

@@ -1,4 +1,4 @@
-"""The calls on a container's items: point operations, batches, feeds, queries."""
+"""The calls on a container's items: point operations, batches, queries."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -6,18 +6,18 @@ from typing import Any
 
 from infra.local.standin.cosmos import documents, errors
 from infra.local.standin.cosmos.batch import run_batch
-from infra.local.standin.cosmos.documents import condition_of, parse_body
+from infra.local.standin.cosmos.documents import parse_body
 from infra.local.standin.cosmos.errors import CosmosError
 from infra.local.standin.cosmos.partitions import PHYSICAL_PARTITIONS, PartitionKey
-from infra.local.standin.cosmos.query.execution import DEFAULT_PAGE, Page, check_order, compile_query
-from infra.local.standin.cosmos.query.planning import make_plan, needs_plan, needs_plan_error
+from infra.local.standin.cosmos.query.execution import DEFAULT_PAGE, Page, run
+from infra.local.standin.cosmos.query.language import Query, parse_query
+from infra.local.standin.cosmos.query.planning import make_plan, needs_plan_error
 from infra.local.standin.cosmos.store import Container, Item, to_json
 from infra.local.standin.cosmos.throughput import read_charge, write_charge
 from infra.local.standin.wire import Answer, Call
 
 type ItemHandler = Callable[[Container, Call, str], Answer]
 
-_READ_ALL = "SELECT * FROM c"
 _RANGE_GONE = 1002  # SubStatusCodes.PARTITION_KEY_RANGE_GONE
 
 
@@ -33,7 +33,7 @@ def upsert_item(container: Container, call: Call, _: str) -> Answer:
     """POST /docs with x-ms-documentdb-is-upsert."""
     key = _key(container, call)
     with container.unit():
-        item, created = documents.upsert(container, key, parse_body(call.body), condition_of(call.headers))
+        item, created = documents.upsert(container, key, parse_body(call.body), _if_match(call))
     return _written(container, call, item, 201 if created else 200)
 
 
@@ -43,8 +43,6 @@ def read_item(container: Container, call: Call, item_id: str) -> Answer:
     item = documents.read(container, key, item_id)
     headers = _headers(container, call, key.physical, read_charge(len(item.text)))
     headers["etag"] = item.etag
-    if condition_of(call.headers).is_unchanged(item):
-        return Answer(304, b"", headers)
     return Answer(200, item.text, headers)
 
 
@@ -52,7 +50,7 @@ def replace_item(container: Container, call: Call, item_id: str) -> Answer:
     """PUT /docs/{id}."""
     key = _key(container, call)
     with container.unit():
-        item = documents.replace(container, key, item_id, parse_body(call.body), condition_of(call.headers))
+        item = documents.replace(container, key, item_id, parse_body(call.body), _if_match(call))
     return _written(container, call, item, 200)
 
 
@@ -60,7 +58,7 @@ def patch_item(container: Container, call: Call, item_id: str) -> Answer:
     """PATCH /docs/{id}."""
     key = _key(container, call)
     with container.unit():
-        item = documents.patch(container, key, item_id, parse_body(call.body), condition_of(call.headers))
+        item = documents.patch(container, key, item_id, parse_body(call.body), _if_match(call))
     return _written(container, call, item, 200)
 
 
@@ -68,7 +66,7 @@ def delete_item(container: Container, call: Call, item_id: str) -> Answer:
     """DELETE /docs/{id}."""
     key = _key(container, call)
     with container.unit():
-        item = documents.delete(container, key, item_id, condition_of(call.headers))
+        item = documents.delete(container, key, item_id, _if_match(call))
     return Answer(204, b"", _headers(container, call, key.physical, write_charge(len(item.text))))
 
 
@@ -81,52 +79,37 @@ def batch(container: Container, call: Call, _: str) -> Answer:
     return Answer(outcome.status, to_json(outcome.results), _headers(container, call, key.physical, outcome.charge))
 
 
-def read_feed(container: Container, call: Call, _: str) -> Answer:
-    """GET /docs: every item, in pages. The change feed is not implemented."""
-    if "a-im" in call.headers:
-        raise errors.not_implemented("the change feed")
-    return _run(container, call, _READ_ALL, {})
-
-
 def query(container: Container, call: Call, _: str) -> Answer:
-    """POST /docs with x-ms-documentdb-isquery."""
-    text, parameters = _query_of(call)
-    return _run(container, call, text, parameters)
-
-
-def query_plan(container: Container, call: Call, _: str) -> Answer:
-    """POST /docs with x-ms-cosmos-is-query-plan-request."""
-    text, parameters = _query_of(call)
-    tree = compile_query(text).query
-    check_order(tree, container.properties["indexingPolicy"])
-    return Answer(200, to_json(make_plan(tree, parameters)), _headers(container, call, 0, 1))
-
-
-def _run(container: Container, call: Call, text: str, parameters: dict[str, Any]) -> Answer:
-    compiled = compile_query(text)
-    check_order(compiled.query, container.properties["indexingPolicy"])
+    """POST /docs with x-ms-documentdb-isquery: in one logical partition, one physical partition, or over all."""
+    parsed, parameters = _query_of(call)
     token = call.headers.get("x-ms-continuation")
     size = _page_size(call)
     if (header := call.headers.get("x-ms-documentdb-partitionkey")) is not None:
         key = container.partition_key.of_header(header)
-        page = compiled.run(container.in_logical_partition(key), parameters, token, size)
+        page = run(parsed, container.in_logical_partition(key), parameters, token, size)
         return _feed(container, call, key.physical, page)
     if (range_id := call.headers.get("x-ms-documentdb-partitionkeyrangeid")) is not None:
         index = _physical(range_id)
-        page = compiled.run(container.in_physical_partition(index), parameters, token, size)
+        page = run(parsed, container.in_physical_partition(index), parameters, token, size)
         return _feed(container, call, index, page)
-    if call.method == "POST" and call.headers.get("x-ms-documentdb-query-enablecrosspartition", "").lower() != "true":
+    if call.headers.get("x-ms-documentdb-query-enablecrosspartition", "").lower() != "true":
         raise errors.bad_request(
             "Cross partition query is required but disabled. Please set x-ms-documentdb-query-enablecrosspartition to "
             "true, specify x-ms-documentdb-partitionkey, or revise your query to avoid this exception."
         )
-    if needs_plan(compiled.query):
+    if parsed.order:
         raise needs_plan_error()
 
     def on_partition(index: int, inner: str | None) -> Page:
-        return compiled.run(container.in_physical_partition(index), parameters, inner, size)
+        return run(parsed, container.in_physical_partition(index), parameters, inner, size)
 
     return _fan_out(container, call, on_partition, token)
+
+
+def query_plan(container: Container, call: Call, _: str) -> Answer:
+    """POST /docs with x-ms-cosmos-is-query-plan-request."""
+    parsed, _parameters = _query_of(call)
+    return Answer(200, to_json(make_plan(parsed)), _headers(container, call, 0, 1))
 
 
 def _fan_out(
@@ -160,8 +143,7 @@ def _feed(container: Container, call: Call, physical: int, page: Page) -> Answer
 def _written(container: Container, call: Call, item: Item, status: int) -> Answer:
     headers = _headers(container, call, item.key.physical, write_charge(len(item.text)))
     headers["etag"] = item.etag
-    minimal = call.headers.get("prefer", "").lower() == "return=minimal"
-    return Answer(status, b"" if minimal else item.text, headers)
+    return Answer(status, item.text, headers)
 
 
 def _headers(container: Container, call: Call, physical: int, charge: float) -> dict[str, str]:
@@ -207,14 +189,19 @@ def _page_size(call: Call) -> int:
     return size
 
 
-def _query_of(call: Call) -> tuple[str, dict[str, Any]]:
-    """Text and parameters of `{"query": ..., "parameters": [{"name": "@a", "value": ...}]}`."""
+def _if_match(call: Call) -> str | None:
+    return call.headers.get("if-match")
+
+
+def _query_of(call: Call) -> tuple[Query, dict[str, Any]]:
+    """Query and parameters of `{"query": ..., "parameters": [{"name": "@a", "value": ...}]}`."""
     try:
         body = json.loads(call.body)
         given: Iterable[dict[str, Any]] = body.get("parameters") or ()
-        return str(body["query"]), {entry["name"]: entry["value"] for entry in given}
+        text, parameters = str(body["query"]), {entry["name"]: entry["value"] for entry in given}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise errors.bad_request("The query payload is invalid.") from None
+    return parse_query(text), parameters
 
 
 ITEM_HANDLERS: dict[str, ItemHandler] = {
@@ -225,7 +212,6 @@ ITEM_HANDLERS: dict[str, ItemHandler] = {
     "patch_item": patch_item,
     "delete_item": delete_item,
     "batch": batch,
-    "read_feed": read_feed,
     "query": query,
     "query_plan": query_plan,
 }

@@ -23,14 +23,10 @@ class Metadata:
         self._store = store
         self.handlers = {
             "read_account": self._read_account,
-            "list_databases": self._list_databases,
             "create_database": self._create_database,
             "read_database": self._read_database,
-            "delete_database": self._delete_database,
-            "list_collections": self._list_collections,
             "create_collection": self._create_collection,
             "read_collection": self._read_collection,
-            "delete_collection": self._delete_collection,
             "list_pk_ranges": self._list_pk_ranges,
         }
 
@@ -71,25 +67,12 @@ class Metadata:
         }
         return _reply(call, 200, properties)
 
-    def _list_databases(self, account: Account, call: Call, _: Link) -> Answer:
-        found = [database.properties for database in self._store.databases(account.name).values()]
-        return _list(call, "", "Databases", found)
-
     def _create_database(self, account: Account, call: Call, _: Link) -> Answer:
         database_id = _new_id(call, self._store.databases(account.name))
         return _reply(call, 201, self._store.add_database(account.name, database_id).properties)
 
     def _read_database(self, account: Account, call: Call, link: Link) -> Answer:
         return _reply(call, 200, self.database(account, link).properties)
-
-    def _delete_database(self, account: Account, call: Call, link: Link) -> Answer:
-        self._store.drop_database(account.name, self.database(account, link))
-        return _reply(call, 204, None)
-
-    def _list_collections(self, account: Account, call: Call, link: Link) -> Answer:
-        database = self.database(account, link)
-        found = [container.properties for container in database.containers.values()]
-        return _list(call, database.rid, "DocumentCollections", found)
 
     def _create_collection(self, account: Account, call: Call, link: Link) -> Answer:
         database = self.database(account, link)
@@ -98,17 +81,11 @@ class Metadata:
         if "partitionKey" not in definition:
             raise errors.bad_request("The partition key definition is missing.")
         container = self._store.add_container(account.name, database, definition)
-        if (throughput := call.headers.get("x-ms-offer-throughput")) is not None:
-            container.throughput.limit(float(throughput))
         return _reply(call, 201, container.properties, container)
 
     def _read_collection(self, account: Account, call: Call, link: Link) -> Answer:
         container = self.container(account, link)
         return _reply(call, 200, container.properties, container)
-
-    def _delete_collection(self, account: Account, call: Call, link: Link) -> Answer:
-        self._store.drop_container(account.name, self.database(account, link), self.container(account, link))
-        return _reply(call, 204, None)
 
     def _list_pk_ranges(self, account: Account, call: Call, link: Link) -> Answer:
         """The ranges of physical partitions; 304 once the caller has them, which ends the SDK's reading.
@@ -136,7 +113,8 @@ class Metadata:
                 }
                 for partition in PHYSICAL_PARTITIONS
             ]
-            answer = _list(call, container.rid, "PartitionKeyRanges", ranges)
+            body = {"_rid": container.rid, "PartitionKeyRanges": ranges, "_count": len(ranges)}
+            answer = _reply(call, 200, body)
         answer.headers["etag"] = etag
         return answer
 
@@ -164,7 +142,3 @@ def _reply(call: Call, status: int, body: dict[str, Any] | None, container: Cont
         headers["x-ms-alt-content-path"] = container.path.rpartition("/colls/")[0]
         headers["x-ms-content-path"] = container.rid
     return Answer(status, to_json(body), headers)
-
-
-def _list(call: Call, rid: str, name: str, members: list[dict[str, Any]]) -> Answer:
-    return _reply(call, 200, {"_rid": rid, name: members, "_count": len(members)})

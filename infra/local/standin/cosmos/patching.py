@@ -1,7 +1,7 @@
 """Partial document update: the operations of a patch and its condition.
 
-Source: learn.microsoft.com/azure/cosmos-db/partial-document-update: add, set, replace, remove, increment, move; at
-most ten operations; the condition is a query's FROM and WHERE; system-generated properties cannot be patched.
+Source: learn.microsoft.com/azure/cosmos-db/partial-document-update: add, set, replace, remove, increment (move is
+not played); at most ten operations; the condition is a query's FROM and WHERE; system properties cannot be patched.
 """
 
 import copy
@@ -20,7 +20,7 @@ def apply_patch(body: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]
         raise errors.bad_request("The patch request needs at least one operation.")
     if len(operations) > _MAX_OPERATIONS:
         raise errors.bad_request(f"The number of patch operations can't exceed '{_MAX_OPERATIONS}'.")
-    if (condition := request.get("condition")) and not parse_condition(condition).holds(body):
+    if (condition := request.get("condition")) and parse_condition(condition)(body, {}) is not True:
         raise errors.precondition_failed()
     patched = copy.deepcopy(body)
     for operation in operations:
@@ -43,10 +43,6 @@ def _apply(body: dict[str, Any], operation: dict[str, Any]) -> None:
             _take(parent, last, path, remove=True)
         case "incr":
             _increment(parent, last, operation.get("value"), path)
-        case "move":
-            source, source_last = _locate(body, str(operation.get("from", "")))
-            value = _take(source, source_last, str(operation.get("from", "")), remove=True)
-            _put(parent, last, value, insert=True)
         case _:
             raise errors.bad_request(f"'{kind}' is not a patch operation.")
 

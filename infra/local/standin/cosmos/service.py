@@ -3,7 +3,7 @@
 Source: learn.microsoft.com/rest/api/cosmos-db/ (resources, headers, statuses), azure-cosmos for what it needs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from infra.local.standin.cosmos import errors
@@ -17,21 +17,14 @@ from infra.local.standin.cosmos.store import Store
 from infra.local.standin.jwt import TokenIssuer
 from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World
 
-_RID_MISMATCH = 1024  # SubStatusCodes.COLLECTION_RID_MISMATCH
-
 _OPERATIONS: Mapping[tuple[str, str, bool], str] = {
     # (method, resource type, of the feed?)
     ("GET", "", False): "read_account",
-    ("GET", "dbs", True): "list_databases",
     ("POST", "dbs", True): "create_database",
     ("GET", "dbs", False): "read_database",
-    ("DELETE", "dbs", False): "delete_database",
-    ("GET", "colls", True): "list_collections",
     ("POST", "colls", True): "create_collection",
     ("GET", "colls", False): "read_collection",
-    ("DELETE", "colls", False): "delete_collection",
     ("GET", "pkranges", True): "list_pk_ranges",
-    ("GET", "docs", True): "read_feed",
     ("POST", "docs", True): "create_item",
     ("GET", "docs", False): "read_item",
     ("PUT", "docs", False): "replace_item",
@@ -57,10 +50,6 @@ class CosmosService:
         self._gate = Gate(world, tokens)
         self._store = Store(world)
         self._metadata = Metadata(self._store)
-
-    def knows(self, host: str) -> bool:
-        """True when an account answers to that host; other names do not resolve on Azure."""
-        return self._account_of(host) is not None
 
     def route(self, call: Call) -> Handler | None:
         """See `HttpService.route`."""
@@ -106,17 +95,6 @@ class CosmosService:
         """Delete all data of an account."""
         self._store.drop_account(account)
 
-    def limit_throughput(self, account: str, database_id: str, container_id: str, per_second: float | None) -> None:
-        """Set a container's RU per second; None for no limit, as at first. KeyError when there is none."""
-        self._store.databases(account)[database_id].containers[container_id].throughput.limit(per_second)
-
-    def items(self, account: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every stored item of an account: the container's path, and the item. For leak scans and tests."""
-        for database in self._store.databases(account).values():
-            for container in database.containers.values():
-                for item in container:
-                    yield container.path, item.body
-
     def _account_of(self, host: str) -> Account | None:
         label = host.removesuffix(HOST_SUFFIX)
         if label == host:
@@ -127,9 +105,6 @@ class CosmosService:
         if call.operation not in ITEM_HANDLERS:
             return self._metadata.handlers[call.operation](account, call, link)
         container = self._metadata.container(account, link)
-        intended = call.headers.get("x-ms-cosmos-intended-collection-rid")
-        if intended is not None and intended != container.rid:
-            raise errors.bad_request("The container was created again since it was last read.", _RID_MISMATCH)
         container.throughput.check()
         return ITEM_HANDLERS[call.operation](container, call, link.item or "")
 

@@ -64,12 +64,13 @@ class Container:
         self.path = f"dbs/{database.id}/colls/{self.id}"
         self.partition_key = PartitionKeyDefinition(properties["partitionKey"])
         self.default_ttl: int | None = properties.get("defaultTtl")
-        self.unique_keys = _unique_keys(properties)
+        self._unique_keys = _unique_keys(properties)
+        self._unique: dict[tuple[str, str], str] = {}  # (partition key, values of a unique key) -> id
         self.throughput = Throughput(world)
         self.lsn = [1 for _ in PHYSICAL_PARTITIONS]
         self._self_link: str = properties["_self"]
         self._world = world
-        self._kind = f"{_ITEMS}/{account}/{database.id}/{self.id}"
+        self.stored_as = f"{_ITEMS}/{account}/{database.id}/{self.id}"
         self._partitions: tuple[dict[str, dict[str, Item]], ...] = tuple({} for _ in PHYSICAL_PARTITIONS)
         self._undo: list[tuple[PartitionKey, str, Item | None]] = []
         self._next_number = 1
@@ -87,15 +88,17 @@ class Container:
         """The live items of one logical partition."""
         return [item for item in self._partitions[key.physical].get(key.text, {}).values() if self._is_live(item)]
 
+    def sharing_unique_key(self, key: PartitionKey, body: dict[str, Any]) -> Iterator[Item]:
+        """The live items of a logical partition that have the values of `body` in one of the unique keys."""
+        for entry in self._unique_entries(key, body):
+            if (other := self._unique.get(entry)) is not None and (item := self.find(key, other)) is not None:
+                yield item
+
     def in_physical_partition(self, index: int) -> list[Item]:
         """The live items of one physical partition."""
         return [
             item for logical in self._partitions[index].values() for item in logical.values() if self._is_live(item)
         ]
-
-    def __iter__(self) -> Iterator[Item]:
-        for index in range(len(PHYSICAL_PARTITIONS)):
-            yield from self.in_physical_partition(index)
 
     @contextmanager
     def unit(self) -> Iterator[None]:
@@ -127,21 +130,13 @@ class Container:
         item = Item(full, to_json(full), key, number, self._expiry(full))
         self._change(key, item.id, item)
         self._note_expiry(item)
-        self._world.storage.put(self._kind, f"{key.text}/{item.id}", item.text.decode())
+        self._world.storage.put(self.stored_as, f"{key.text}/{item.id}", item.text.decode())
         return item
 
     def remove(self, item: Item) -> None:
         """Delete an item. Only inside `unit`."""
         self._change(item.key, item.id, None)
-        self._world.storage.delete(self._kind, f"{item.key.text}/{item.id}")
-
-    def forget(self) -> None:
-        """Delete every item, when the container is deleted."""
-        with self.unit():
-            for physical in self._partitions:
-                for logical in list(physical.values()):
-                    for item in list(logical.values()):
-                        self.remove(item)
+        self._world.storage.delete(self.stored_as, f"{item.key.text}/{item.id}")
 
     def _change(self, key: PartitionKey, item_id: str, item: Item | None) -> None:
         self._undo.append((key, item_id, self._partitions[key.physical].get(key.text, {}).get(item_id)))
@@ -150,12 +145,20 @@ class Container:
 
     def _place(self, key: PartitionKey, item_id: str, item: Item | None) -> None:
         logical = self._partitions[key.physical].setdefault(key.text, {})
+        if previous := logical.pop(item_id, None):
+            for entry in self._unique_entries(key, previous.body):
+                self._unique.pop(entry, None)
         if item is not None:
             logical[item_id] = item
-            return
-        logical.pop(item_id, None)
-        if not logical:
+            self._unique |= dict.fromkeys(self._unique_entries(key, item.body), item_id)
+        elif not logical:
             del self._partitions[key.physical][key.text]
+
+    def _unique_entries(self, key: PartitionKey, body: dict[str, Any]) -> list[tuple[str, str]]:
+        return [
+            (key.text, f"{number}:{json.dumps([_value(body, path) for path in paths], sort_keys=True)}")
+            for number, paths in enumerate(self._unique_keys)
+        ]
 
     def _is_live(self, item: Item) -> bool:
         return item.expires is None or item.expires > self._world.now()
@@ -178,10 +181,10 @@ class Container:
             _, _, item = heapq.heappop(self._due)
             if self._partitions[item.key.physical].get(item.key.text, {}).get(item.id) is item:
                 self._place(item.key, item.id, None)
-                self._world.storage.delete(self._kind, f"{item.key.text}/{item.id}")
+                self._world.storage.delete(self.stored_as, f"{item.key.text}/{item.id}")
 
     def _load(self) -> None:
-        for _, text in self._world.storage.load(self._kind):
+        for _, text in self._world.storage.load(self.stored_as):
             body = json.loads(text)
             number = int.from_bytes(base64.b64decode(body["_rid"].replace("-", "/"))[8:])
             key = self.partition_key.of_item(body)
@@ -270,31 +273,28 @@ class Store:
         self._world.storage.put(_CONTAINERS, f"{account}/{database.id}/{container.id}", json.dumps(properties))
         return container
 
-    def drop_container(self, account: str, database: Database, container: Container) -> None:
-        """Delete a container with its items."""
-        with self._world.storage.transaction():
-            container.forget()
-            self._world.storage.delete(_CONTAINERS, f"{account}/{database.id}/{container.id}")
-        del database.containers[container.id]
-
-    def drop_database(self, account: str, database: Database) -> None:
-        """Delete a database with its containers."""
-        with self._world.storage.transaction():
-            for container in list(database.containers.values()):
-                self.drop_container(account, database, container)
-            self._world.storage.delete(_DATABASES, f"{account}/{database.id}")
-        del self._accounts[account][database.id]
-
     def drop_account(self, account: str) -> None:
         """Delete everything that the account holds."""
-        for database in list(self.databases(account).values()):
-            self.drop_database(account, database)
-        self._accounts.pop(account, None)
+        storage = self._world.storage
+        with storage.transaction():
+            for database in self._accounts.pop(account, {}).values():
+                for container in database.containers.values():
+                    storage.clear(container.stored_as)
+                    storage.delete(_CONTAINERS, f"{account}/{database.id}/{container.id}")
+                storage.delete(_DATABASES, f"{account}/{database.id}")
 
 
 def _unique_keys(properties: dict[str, Any]) -> list[list[tuple[str, ...]]]:
     keys = (properties.get("uniqueKeyPolicy") or {}).get("uniqueKeys") or []
     return [[tuple(path.strip("/").split("/")) for path in key["paths"]] for key in keys]
+
+
+def _value(body: dict[str, Any], path: tuple[str, ...]) -> Any:
+    # learn.microsoft.com/azure/cosmos-db/unique-keys: a missing value counts as null.
+    value: Any = body
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
 
 
 def _item_rid(container_rid: str, number: int) -> str:

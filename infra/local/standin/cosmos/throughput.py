@@ -28,31 +28,28 @@ def query_charge(items: int, size: int) -> float:
 
 
 class Throughput:
-    """A container's RU per second: one second's worth may be used at once, what is overdrawn is waited for."""
+    """A container's RU per second, if the settings limit it.
+
+    One second's worth may be used at once; what is overdrawn is waited for.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._limit: float | None = None
-        self._left = 0.0
+        self._used = 0.0  # RU that are not paid back yet
         self._at = 0.0
-
-    def limit(self, per_second: float | None) -> None:
-        """Set the RU per second; None for no limit (serverless, the default)."""
-        self._limit = per_second
-        self._left = per_second or 0.0
-        self._at = self._world.now()
 
     def check(self) -> None:
         """Raise CosmosError 429 with x-ms-retry-after-ms while the throughput is used up."""
-        if self._limit is None:
+        limit = self._world.settings.cosmos_throughput
+        if limit is None:
+            self._used = 0.0
             return
         now = self._world.now()
-        self._left = min(self._limit, self._left + max(0.0, now - self._at) * self._limit)
+        self._used = max(0.0, self._used - max(0.0, now - self._at) * limit)
         self._at = now
-        if self._left <= 0:
-            raise too_many_requests(max(1, math.ceil(-self._left / self._limit * 1000)))
+        if self._used >= limit:
+            raise too_many_requests(max(1, math.ceil((self._used - limit) / limit * 1000)))
 
     def use(self, charge: float) -> None:
         """Count a request's charge."""
-        if self._limit is not None:
-            self._left -= charge
+        self._used += charge

@@ -1,7 +1,9 @@
-"""The grammar: text of a query to its syntax tree, and Azure's refusal of what it does not know.
+"""The grammar: text of a query to a query that can be run, and Azure's refusal of what it does not know.
 
-What is outside the grammar (joins, subqueries, DISTINCT, GROUP BY, arithmetic, other functions) is refused like a
-syntax error: status 400, SC1001; an unknown function with SC2005. Keywords cannot be names, as in the service.
+It is what Bulkhead's stores ask: whole items, a condition, an order by one property; and the text into which a plan
+rewrites such a query. Everything else of Azure's language (projections, joins, aggregates, arithmetic, functions) is
+refused like a syntax error: status 400, SC1001; an unknown function with SC2005. Keywords cannot be names, as in the
+service. Source: learn.microsoft.com/cosmos-db/query/.
 """
 
 import json
@@ -12,10 +14,11 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
+from lark.tree import Meta
 
 from infra.local.standin.cosmos.errors import CosmosError, bad_request
-from infra.local.standin.cosmos.query import syntax
-from infra.local.standin.cosmos.query.evaluation import FUNCTIONS, Predicate, compile_predicate
+from infra.local.standin.cosmos.query import evaluation
+from infra.local.standin.cosmos.query.evaluation import Evaluator
 
 _KEYWORDS = (
     "and|array|as|asc|between|by|case|cast|convert|cross|desc|distinct|else|end|escape|exists|false|for|from|group|"
@@ -25,20 +28,14 @@ _KEYWORDS = (
 _MAX_LENGTH = 512 * 1024  # bytes of a query's text; learn.microsoft.com/azure/cosmos-db/concepts-limits
 
 _GRAMMAR = rf"""
-query: "select"i top? projection from_ where? order? page?
+query: "select"i selected from_ where? order?
 condition: from_ where
-top: "top"i number
-projection: "*"                   -> star
-    | "value"i expression         -> one
-    | column ("," column)*        -> several
-column: expression ("as"i? NAME)?
-from_: "from"i NAME ("as"i? NAME)?
+selected: "*" -> all
+    | NAME "." "_rid" "," "[" "{{" "\"item\"" ":" path "}}" "]" "as"i "orderByItems" "," NAME "as"i "payload" -> merged
+from_: "from"i NAME
 where: "where"i expression
 order: "order"i "by"i key ("," key)*
-key: expression (ASC | DESC)?
-page: "offset"i number "limit"i number
-number: INTEGER -> literal
-    | PARAMETER -> parameter
+key: path (ASC | DESC)?
 
 ?expression: conjunction
     | expression "or"i conjunction    -> or_
@@ -48,25 +45,17 @@ number: INTEGER -> literal
     | "not"i negation                 -> not_
 ?comparison: primary
     | primary COMPARED primary        -> compare
-    | primary "in"i "(" values ")"      -> in_
-    | primary "not"i "in"i "(" values ")" -> not_in
-?primary: INTEGER   -> literal
-    | DECIMAL       -> literal
-    | STRING        -> literal
-    | "true"i       -> true
-    | "false"i      -> false
-    | "null"i       -> null
-    | PARAMETER     -> parameter
+?primary: (INTEGER | DECIMAL | STRING | TRUE | FALSE | NULL) -> literal
+    | PARAMETER                       -> parameter
+    | NAME "(" expression ")"         -> call
     | path
-    | NAME "(" values? ")"  -> call
-    | "[" values? "]"       -> array
-    | "{{" (member ("," member)*)? "}}" -> record
     | "(" expression ")"
-member: STRING ":" expression
-values: expression ("," expression)*
-path: NAME step*
-step: "." NAME | "[" (STRING | INTEGER) "]"
+path: NAME step+
+step: "." NAME | "[" STRING "]"
 
+TRUE: "true"i
+FALSE: "false"i
+NULL: "null"i
 ASC: "asc"i
 DESC: "desc"i
 COMPARED: "=" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
@@ -77,37 +66,45 @@ INTEGER: /-?\d+/
 STRING: /"(\\.|[^"\\])*"|'(\\.|[^'\\])*'/
 %ignore /\s+/
 """
-_parser = Lark(_GRAMMAR, parser="lalr", start=["query", "condition"], maybe_placeholders=False)
+_parser = Lark(
+    _GRAMMAR, parser="lalr", start=["query", "condition"], maybe_placeholders=False, propagate_positions=True
+)
 
 
 @dataclass(slots=True, frozen=True)
-class Condition:
-    """The condition of a patch."""
+class OrderKey:
+    """The property to sort by, as a function and as it was written."""
 
-    predicate: Predicate
+    value: Evaluator
+    text: str
+    descending: bool
 
-    def holds(self, body: dict[str, Any]) -> bool:
-        """True when the item meets it."""
-        return self.predicate(body, {}) is True
+
+@dataclass(slots=True, frozen=True)
+class Query:
+    """A query. `where_text` is the condition as written; `merged` marks the text that a plan made, for its results."""
+
+    text: str
+    alias: str
+    where: Evaluator | None
+    where_text: str
+    order: OrderKey | None
+    merged: bool
 
 
 @lru_cache(maxsize=1024)
-def parse_query(text: str) -> syntax.Query:
-    """The tree of a query. Raises CosmosError 400."""
-    tree = _parse(text, "query")
-    assert isinstance(tree, syntax.Query)  # noqa: S101 - what the start rule makes
-    _check_names(tree)
-    return tree
+def parse_query(text: str) -> Query:
+    """The query of a text. Raises CosmosError 400."""
+    parts = _parse(text, "query")
+    where, where_text = parts.get("where", (None, ""))
+    return Query(text, parts["alias"], where, where_text, parts.get("order"), parts["merged"])
 
 
 @lru_cache(maxsize=256)
-def parse_condition(text: str) -> Condition:
-    """A condition such as `from c where c.a = 1`. Raises CosmosError 400."""
-    query = _parse(text, "condition")
-    assert isinstance(query, syntax.Query)  # noqa: S101 - what the start rule makes
-    _check_names(query)
-    assert query.where is not None  # noqa: S101 - the grammar demands it
-    return Condition(compile_predicate(query.where))
+def parse_condition(text: str) -> Evaluator:
+    """A patch's condition such as `from c where c.a = 1`; it holds when it gives True. Raises CosmosError 400."""
+    condition: Evaluator = _parse(text, "condition")["where"][0]
+    return condition
 
 
 def query_error(code: str, message: str, start: int, end: int) -> CosmosError:
@@ -116,11 +113,12 @@ def query_error(code: str, message: str, start: int, end: int) -> CosmosError:
     return bad_request(f"Message: {json.dumps({'errors': [error]})}")
 
 
-def _parse(text: str, start: str) -> Any:
+def _parse(text: str, start: str) -> dict[str, Any]:
     if len(text.encode()) > _MAX_LENGTH:
         raise query_error("SC3001", "The SQL query text exceeded the maximum limit.", 0, len(text))
+    builder = _Builder(text)
     try:
-        return _Builder().transform(_parser.parse(text, start=start))
+        parts: dict[str, Any] = builder.transform(_parser.parse(text, start=start))
     except UnexpectedInput as unexpected:
         at = unexpected.pos_in_stream or 0
         word = re.match(r"\w+|\S|$", text[at:].lstrip())
@@ -130,131 +128,96 @@ def _parse(text: str, start: str) -> Any:
         ) from unexpected
     except VisitError as error:
         raise error.orig_exc from error
+    for root in builder.roots:
+        if root != parts["alias"]:
+            raise query_error(
+                "SC2001", f"Identifier '{root}' could not be resolved.", root.start_pos or 0, root.end_pos or 0
+            )
+    return parts
 
 
 class _Builder(Transformer[Token, Any]):
-    """Makes the syntax tree of the parse tree; a method for each rule of the grammar."""
+    """Makes functions of the parse tree; a method for each rule of the grammar."""
 
-    def query(self, parts: list[Any]) -> syntax.Query:
-        fields: dict[str, Any] = {}
-        for part in parts:
-            fields.update(part)
-        return syntax.Query(**fields)
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+        self.roots: list[Token] = []  # every name that a path starts with
+
+    def query(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        return {name: value for part in parts for name, value in part.items()}
 
     condition = query
 
-    def top(self, parts: list[Any]) -> dict[str, Any]:
-        return {"top": parts[0]}
+    def all(self, _: list[Any]) -> dict[str, Any]:
+        return {"merged": False}
 
-    def star(self, _: list[Any]) -> dict[str, Any]:
-        return {"select": None}
+    def merged(self, parts: list[Any]) -> dict[str, Any]:
+        self.roots += [parts[0], parts[2]]
+        return {"merged": True}
 
-    def one(self, parts: list[Any]) -> dict[str, Any]:
-        return {"select": parts[0]}
+    def from_(self, parts: list[Token]) -> dict[str, Any]:
+        return {"alias": str(parts[0])}
 
-    def several(self, parts: list[Any]) -> dict[str, Any]:
-        unnamed = iter(range(1, len(parts) + 1))
-        return {
-            "select": tuple(syntax.Column(value, name or f"${next(unnamed)}") for value, name in parts),
-        }
+    @v_args(meta=True)
+    def where(self, meta: Meta, parts: list[Evaluator]) -> dict[str, Any]:
+        text = self._text[meta.start_pos + len("where") : meta.end_pos].strip()
+        return {"where": (parts[0], text)}
 
-    def column(self, parts: list[Any]) -> tuple[syntax.Expression, str | None]:
-        if len(parts) == 2:
-            return parts[0], str(parts[1])
-        last = parts[0].steps[-1:] or (parts[0].root,) if isinstance(parts[0], syntax.Path) else (None,)
-        return parts[0], last[0] if isinstance(last[0], str) else None
+    def order(self, parts: list[OrderKey]) -> dict[str, Any]:
+        if len(parts) > 1:
+            # learn.microsoft.com/azure/cosmos-db/index-policy: several keys need a composite index; no container of
+            # the package has one.
+            raise bad_request(
+                "The order by query does not have a corresponding composite index that it can be served from."
+            )
+        return {"order": parts[0]}
 
-    def from_(self, parts: list[Any]) -> dict[str, Any]:
-        return {"alias": str(parts[-1])}
+    @v_args(meta=True)
+    def key(self, meta: Meta, parts: list[Any]) -> OrderKey:
+        end = parts[1].start_pos if len(parts) == 2 else meta.end_pos
+        return OrderKey(parts[0], self._text[meta.start_pos : end].strip(), len(parts) == 2 and parts[1].type == "DESC")
 
-    def where(self, parts: list[Any]) -> dict[str, Any]:
-        return {"where": parts[0]}
+    def or_(self, parts: list[Evaluator]) -> Evaluator:
+        return evaluation.logical(*parts, decisive=True)
 
-    def order(self, parts: list[Any]) -> dict[str, Any]:
-        return {"order": tuple(parts)}
+    def and_(self, parts: list[Evaluator]) -> Evaluator:
+        return evaluation.logical(*parts, decisive=False)
 
-    def key(self, parts: list[Any]) -> syntax.OrderKey:
-        return syntax.OrderKey(parts[0], len(parts) == 2 and parts[1].type == "DESC")
+    def not_(self, parts: list[Evaluator]) -> Evaluator:
+        return evaluation.negation(parts[0])
 
-    def page(self, parts: list[Any]) -> dict[str, Any]:
-        return {"offset": parts[0], "limit": parts[1]}
+    def compare(self, parts: list[Any]) -> Evaluator:
+        return evaluation.comparison("!=" if parts[1] == "<>" else str(parts[1]), parts[0], parts[2])
 
-    def or_(self, parts: list[Any]) -> syntax.Expression:
-        return syntax.Binary("OR", *parts)
-
-    def and_(self, parts: list[Any]) -> syntax.Expression:
-        return syntax.Binary("AND", *parts)
-
-    def not_(self, parts: list[Any]) -> syntax.Expression:
-        return syntax.Not(parts[0])
-
-    def compare(self, parts: list[Any]) -> syntax.Expression:
-        operator = "!=" if parts[1] == "<>" else str(parts[1])
-        return syntax.Binary(operator, parts[0], parts[2])  # type: ignore[arg-type] # the grammar's own operators
-
-    def in_(self, parts: list[Any]) -> syntax.Expression:
-        return syntax.In(parts[0], parts[1])
-
-    def not_in(self, parts: list[Any]) -> syntax.Expression:
-        return syntax.In(parts[0], parts[1], negated=True)
-
-    def literal(self, parts: list[Token]) -> syntax.Expression:
+    def literal(self, parts: list[Token]) -> Evaluator:
         token = parts[0]
         match token.type:
             case "STRING":
-                return syntax.Literal(_unquote(token))
+                return evaluation.constant(_unquote(token))
             case "INTEGER":
-                return syntax.Literal(int(token))
+                return evaluation.constant(int(token))
+            case "DECIMAL":
+                return evaluation.constant(float(token))
             case _:
-                return syntax.Literal(float(token))
+                return evaluation.constant(json.loads(token.lower()))
 
-    def true(self, _: list[Any]) -> syntax.Expression:
-        return syntax.Literal(value=True)
+    def parameter(self, parts: list[Token]) -> Evaluator:
+        return evaluation.parameter(str(parts[0]))
 
-    def false(self, _: list[Any]) -> syntax.Expression:
-        return syntax.Literal(value=False)
-
-    def null(self, _: list[Any]) -> syntax.Expression:
-        return syntax.Literal(None)
-
-    def parameter(self, parts: list[Token]) -> syntax.Expression:
-        return syntax.Parameter(str(parts[0]))
-
-    def call(self, parts: list[Any]) -> syntax.Expression:
+    def call(self, parts: list[Any]) -> Evaluator:
         name = parts[0]
-        arguments = parts[1] if len(parts) == 2 else ()
-        counts = FUNCTIONS.get(name.upper())
-        start, end = name.start_pos or 0, name.end_pos or 0
-        if counts is None:
+        if name.upper() != "IS_DEFINED":
+            start, end = name.start_pos or 0, name.end_pos or 0
             raise query_error("SC2005", f"'{name}' is not a recognized built-in function name.", start, end)
-        if len(arguments) not in counts:
-            raise query_error("SC2050", f"The {name.upper()} function requires {counts[0]} argument(s).", start, end)
-        return syntax.Call(name.upper(), arguments)
+        return evaluation.is_defined(parts[1])
 
-    def array(self, parts: list[Any]) -> syntax.Expression:
-        return syntax.Array(parts[0] if parts else ())
+    def path(self, parts: list[Any]) -> Evaluator:
+        self.roots.append(parts[0])
+        return evaluation.path(tuple(parts[1:]))
 
-    def record(self, parts: list[Any]) -> syntax.Expression:
-        return syntax.Object(tuple(parts))
-
-    def member(self, parts: list[Any]) -> tuple[str, syntax.Expression]:
-        return _unquote(parts[0]), parts[1]
-
-    def values(self, parts: list[Any]) -> tuple[syntax.Expression, ...]:
-        return tuple(parts)
-
-    def path(self, parts: list[Any]) -> syntax.Expression:
-        return syntax.Path(str(parts[0]), tuple(parts[1:]))
-
-    @v_args(inline=True)
-    def step(self, token: Token) -> str | int:
-        match token.type:
-            case "STRING":
-                return _unquote(token)
-            case "INTEGER":
-                return int(token)
-            case _:
-                return str(token)
+    def step(self, parts: list[Token]) -> str:
+        return _unquote(parts[0]) if parts[0].type == "STRING" else str(parts[0])
 
 
 def _unquote(token: str) -> str:
@@ -264,21 +227,3 @@ def _unquote(token: str) -> str:
         return str(json.loads(token, strict=False))
     except ValueError:
         raise query_error("SC1010", "Syntax error, invalid string literal.", 0, len(token)) from None
-
-
-def _check_names(query: syntax.Query) -> None:
-    for root in _roots(query):
-        if root != query.alias:
-            raise query_error("SC2001", f"Identifier '{root}' could not be resolved.", 0, 0)
-
-
-def _roots(node: Any) -> Any:
-    """Every name that a path starts with, anywhere below `node`."""
-    if isinstance(node, syntax.Path):
-        yield node.root
-    elif isinstance(node, tuple):
-        for part in node:
-            yield from _roots(part)
-    elif hasattr(node, "__slots__"):
-        for name in node.__slots__:
-            yield from _roots(getattr(node, name))
