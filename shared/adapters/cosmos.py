@@ -100,6 +100,11 @@ class TenantAccounts:
         self._clients.move_to_end(account.endpoint)
         return CosmosDocuments(client, signer)
 
+    async def close(self) -> None:
+        """Close every account's connections."""
+        await asyncio.gather(*self._closing, *(client.close() for client in self._clients.values()))
+        self._clients.clear()
+
     def _give_up_oldest(self) -> None:
         """Close the clients used longest ago of which nobody is using one now."""
         surplus = len(self._clients) - self._limit

@@ -1,0 +1,51 @@
+"""Messages that wait for a person: orders that were rejected, and dead letters."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+import msgspec
+
+from shared.adapters.waiting_messages import WaitingMessage
+from shared.bootstrap import App
+
+
+async def show_all(application: App, options: Namespace) -> int:
+    """Print every message without its body. Raises BulkheadError."""
+    found = await application.waiting_messages.all(options.place)
+    if options.json:
+        _print_json([_without_body(one) for one in found])
+    for one in [] if options.json else found:
+        print(f"{one.number:>6}  {one.enqueued_at}  {one.reason}  deliveries {one.deliveries}")
+    if not found and not options.json:
+        print("Nothing waits here.")
+    return 0
+
+
+async def read(application: App, options: Namespace) -> int:
+    """Print messages with their bodies; 1 when one of them is not there. Raises BulkheadError."""
+    found = [one for one in await application.waiting_messages.all(options.place) if one.number in options.numbers]
+    if options.json:
+        _print_json([msgspec.to_builtins(one) for one in found])
+    for one in [] if options.json else found:
+        print("\n".join(f"{name}: {value}" for name, value in msgspec.to_builtins(one).items()), end="\n\n")
+    return 0 if {one.number for one in found} == set(options.numbers) else 1
+
+
+async def send_again(application: App, options: Namespace) -> int:
+    """Send messages again; 1 when one of them is not there. Raises BulkheadError."""
+    sent = await application.waiting_messages.send_again(options.place, options.numbers)
+    if options.json:
+        _print_json([{"number": number, "sent": number in sent} for number in options.numbers])
+    for number in [] if options.json else options.numbers:
+        print(f"{number:>6}  {'sent again' if number in sent else 'is not there'}")
+    return 0 if sent == set(options.numbers) else 1
+
+
+def _without_body(message: WaitingMessage) -> dict[str, object]:
+    shown: dict[str, object] = msgspec.to_builtins(message)
+    del shown["body"]
+    return shown
+
+
+def _print_json(messages: Sequence[object]) -> None:
+    print(msgspec.json.encode({"messages": messages}).decode())
