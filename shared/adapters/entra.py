@@ -64,9 +64,7 @@ class Entra:
                 return ClientAssertionCredential(daemon.directory_id, daemon.client_id, lambda: value, **options)
             case "pem" | "pkcs12":
                 data = value.encode() if credential.form == "pem" else base64.b64decode(value, validate=True)
-                return CertificateCredential(
-                    daemon.directory_id, daemon.client_id, certificate_data=data, **options
-                )
+                return CertificateCredential(daemon.directory_id, daemon.client_id, certificate_data=data, **options)
             case _:
                 assert_never(credential.form)
 

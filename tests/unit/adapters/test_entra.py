@@ -172,9 +172,10 @@ async def test_what_is_no_answer_of_entra_is_a_failure_like_others(status: int, 
     assert failure is Failure.TRANSIENT or (failure is Failure.MISCONFIGURED and status < 500)
 
 
-async def test_the_pause_that_entra_asks_for_is_kept() -> None:
-    error = await refused(lambda _: (429, {"error": "temporarily_unavailable"}, {"Retry-After": "60"}))
-    assert error.retry_after == 60
+@pytest.mark.parametrize("body", [b"Too Many Requests", b"", {"error": "temporarily_unavailable"}])
+async def test_the_pause_that_entra_asks_for_is_kept(body: Any) -> None:
+    error = await refused(lambda _: (429, body, {"Retry-After": "60"}))
+    assert (error.failure, error.retry_after) == (Failure.THROTTLED, 60)
 
 
 async def test_a_lost_connection_is_transient() -> None:
