@@ -203,6 +203,7 @@ class StandInCloud:
     vault_url = publisher.VAULT.url + "/"
     data_identity = publisher.DATA_IDENTITY
     control_identity = publisher.CONTROL_IDENTITY
+    daemons_group_id = publisher.DAEMONS_GROUP_ID
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -245,6 +246,17 @@ class StandInCloud:
             yield
         finally:
             self._shift = 0.0
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Stop the stand-in's clock."""
+        world = self.stand_in.world
+        running, moment = world.now, world.now()
+        world.now = lambda: moment
+        try:
+            yield
+        finally:
+            world.now = running
 
     def control(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """A request to the control API: (status, JSON)."""

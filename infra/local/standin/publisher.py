@@ -65,7 +65,7 @@ AUTHORIZATIONS = (
 )
 
 # The data plane reads one secret by name and cannot list: narrower than the built-in Key Vault Secrets User.
-_SECRET_READER = RoleDefinition(
+SECRET_READER = RoleDefinition(
     "c5d17e64-08ba-4f93-9a2c-71e0b3d6f80a",
     "Bulkhead secret reader",
     DIRECTORY_ID,
@@ -91,9 +91,9 @@ def establish(azure: Azure) -> None:
         if not directories.has_principal(DAEMONS_GROUP_ID, DIRECTORY_ID):
             directories.create_group(Group(DAEMONS_GROUP_ID, DIRECTORY_ID, "bulkhead-daemons"))
         azure.vaults.create(VAULT)
-        azure.authorization.define(_SECRET_READER)
+        azure.authorization.define(SECRET_READER)
         for assignment_id, role_id, identity in (
-            ("3a6e91f7-4c08-4db5-8e72-b9d0c5a1f60b", _SECRET_READER.id, DATA_IDENTITY),
+            ("3a6e91f7-4c08-4db5-8e72-b9d0c5a1f60b", SECRET_READER.id, DATA_IDENTITY),
             ("f2b47d09-e51c-4a86-90d3-6c8f1e7a2b0c", KEY_VAULT_SECRETS_OFFICER, CONTROL_IDENTITY),
         ):
             azure.authorization.assign(RoleAssignment(assignment_id, VAULT.resource_id, role_id, identity.principal_id))
