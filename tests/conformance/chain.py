@@ -3,6 +3,7 @@
 Its clock can be moved, and the stand-in's with it. The pauses between attempts are real.
 """
 
+import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Iterator
@@ -78,6 +79,9 @@ class Chain:
         )  # fmt: skip
 
     async def close(self) -> None:
+        await asyncio.sleep(0)  # what is due now begins
+        if under_way := asyncio.all_tasks() - {asyncio.current_task()}:  # an anchor, say: not to be cut off
+            await asyncio.wait(under_way, timeout=5)
         for client in [*self._accounts._clients.values(), self._registry_client]:
             await client.close()
         await self._session.close()

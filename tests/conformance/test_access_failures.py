@@ -346,7 +346,7 @@ async def test_answer_that_does_not_come_in_time_is_no_hang(cloud: Any, logged: 
     deployed = cloud.deploy()
     async with chain(cloud, limits=limits) as process:
         tenant = await process.register(deployed)
-        with fault("resource_manager", delay_ms=2_000)(Scene(cloud, process, deployed, tenant)):
+        with fault("resource_manager", delay_ms=800)(Scene(cloud, process, deployed, tenant)):
             error = await refused(process, tenant)
         assert (error.kind, error.code) == (Kind.UNAVAILABLE, "tenant_access_interrupted")
         assert error.retry_after

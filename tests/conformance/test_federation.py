@@ -1,5 +1,7 @@
 """Federated credentials: an application that trusts a managed identity of its own directory, and needs no secret.
 
+On Azure only a machine there has a managed identity, so all of it needs the stand-in.
+
 Source: learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity.
 """
 
@@ -14,10 +16,13 @@ from azure.identity.aio import ClientAssertionCredential, ManagedIdentityCredent
 
 from infra.local.standin.directories import Application
 
+pytestmark = pytest.mark.standin  # a run on Azure is given no federated application yet
+
 ARM = "https://management.azure.com/.default"
 LOGIN = "https://login.microsoftonline.com"
 EXCHANGE = "api://AzureADTokenExchange"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+pytestmark = pytest.mark.standin
 
 
 @pytest.fixture
@@ -100,7 +105,6 @@ async def test_application_without_federation(
     assert (status, body["error"], body["error_codes"]) == (400, "invalid_request", [70021])
 
 
-@pytest.mark.standin
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -128,7 +132,6 @@ async def test_assertions_that_are_refused(
     assert (status, body["error"], body["error_codes"]) == (401, "invalid_client", [code])
 
 
-@pytest.mark.standin
 @pytest.mark.plays("entra", "issue_token")
 async def test_forged_assertion(cloud: Any, http: aiohttp.ClientSession, application: Application) -> None:
     identity = cloud.data_identity
@@ -153,7 +156,6 @@ async def test_token_for_the_exchange_opens_nothing_itself(
             assert answer.status == 401
 
 
-@pytest.mark.standin
 @pytest.mark.plays("entra", "issue_token")
 async def test_daemon_made_federated_has_no_credential_anywhere(
     cloud: Any, http: aiohttp.ClientSession, data_identity: ManagedIdentityCredential
@@ -169,7 +171,6 @@ async def test_daemon_made_federated_has_no_credential_anywhere(
     assert status == 200
 
 
-@pytest.mark.standin
 @pytest.mark.plays("entra", "issue_token")
 async def test_rotation_to_federation_and_back(
     cloud: Any, http: aiohttp.ClientSession, data_identity: ManagedIdentityCredential
