@@ -11,7 +11,7 @@ import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra.local.standin.azure import Azure
@@ -22,6 +22,8 @@ from infra.local.standin.wire import World
 HERE = Path(__file__).parent
 TARGET = HERE.parents[1] / "infra" / "local" / "COVERAGE.md"
 
+HOST = "The local Functions host"
+
 # Heading and suites; the operations are those of the services named.
 SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("Entra ID and managed identities", ("test_entra.py", "test_federation.py"), ("entra", "managed_identity")),
@@ -30,8 +32,12 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("Microsoft Graph", ("test_graph.py",), ("graph",)),
     ("Azure Cosmos DB", ("cosmos",), ("cosmos",)),
     ("Service Bus", ("test_service_bus.py",), ("service_bus",)),
-    ("The frame: control API, proxy, faults, budgets, delays, state", ("test_control.py", "test_settings.py"), ()),
-    ("The local Functions host", ("functions_host",), ()),
+    (
+        "The frame: control API, proxy, faults, budgets, delays, state",
+        ("test_control.py", "test_settings.py", "test_state.py"),
+        (),
+    ),
+    (HOST, ("functions_host",), ()),
 )
 PREFACE = """\
 # What the stand-in for Azure plays, and what it does not
@@ -39,8 +45,8 @@ PREFACE = """\
 Written by `python -m tests.conformance.coverage` from the suites in `tests/conformance`; a test fails when it is not \
 what would be written. Every row is a test that passes on the stand-in.
 
-- **Source** is what the test's expectation rests on. A row without one shows something of the stand-in's own, or \
-rests on the sources that the section names.
+- **Source** is what the test's expectation rests on, beside the sources that the section names; `own` is said of what \
+is the stand-in's or the host's own matter.
 - **Azure** tells whether the same test also runs against real Azure when credentials are given in the environment \
 (`docs/operations.md`). None of them has been run there yet: everything below is unconfirmed until such a run.
 - A call that is not listed answers 501 in the service's own form and is in the journal.
@@ -166,13 +172,18 @@ def render(root: Path = HERE) -> str:
     """The whole file."""
     known = operations()
     suites = {heading: read(names, root) for heading, names, _ in SECTIONS}
+    suites[HOST].tests = [replace(test, on_azure=False) for test in suites[HOST].tests]  # Azure has its own host
     tests = [test for suite in suites.values() for test in suite.tests]
     played = Counter(pair for test in tests for pair in dict.fromkeys(test.plays))
     if stray := sorted({pair for pair in played if pair[1] not in known.get(pair[0], ())}):
         raise ValueError(f"Tests say that they play what no service knows: {stray}")
+    if unfounded := [test.name for test in tests if test.on_azure and not test.sources]:
+        raise ValueError(f"Tests of what Azure does name no source: {unfounded}")
     parts = [PREFACE]
     for heading, _, services in SECTIONS:
         suite = suites[heading]
+        if not (suite.tests or any(known[service] for service in services)):
+            continue
         parts.append(f"## {heading}\n")
         if suite.sources:
             parts.append("Sources of the suite: " + " ".join(dict.fromkeys(suite.sources)) + "\n")
@@ -202,7 +213,7 @@ def _operations(services: tuple[str, ...], known: dict[str, frozenset[str]], pla
 
 def _behaviour(suite: Suite) -> str:
     rows = [
-        f"| {_cell(test.sentence)} | {_cell('; '.join(test.sources)) or ' '} | {'yes' if test.on_azure else 'no'} |"
+        f"| {_cell(test.sentence)} | {_cell('; '.join(test.sources)) or 'own'} | {'yes' if test.on_azure else 'no'} |"
         for test in suite.tests
     ]
     return "\n".join(["| shown by a test | source | Azure |", "|---|---|---|", *rows, ""])

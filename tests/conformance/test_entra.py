@@ -109,6 +109,7 @@ async def test_keys_are_published_for_all_and_for_one_directory(
 
 @pytest.mark.plays("entra", "issue_token openid_configuration")
 def test_synchronous_secret_credential(cloud: Any, application: Application, secret: str) -> None:
+    # Through MSAL, too; azure/identity/_credentials/client_secret.py.
     with SyncSecretCredential(cloud.publisher_directory_id, application.client_id, secret) as credential:
         assert credential.get_token(ARM).expires_on > time.time() + 3500
 
@@ -163,6 +164,7 @@ async def test_rs256_assertion_named_by_x5t(
 
 @pytest.mark.plays("entra", "issue_token")
 async def test_wrong_secret_as_the_sdk_shows_it(cloud: Any, application: Application, options: dict[str, Any]) -> None:
+    # learn.microsoft.com/entra/identity-platform/reference-error-codes, AADSTS7000215.
     async with ClientSecretCredential(
         cloud.publisher_directory_id, application.client_id, "wrong", **options
     ) as credential:
@@ -221,6 +223,7 @@ async def test_refused_scopes(
     error: str,
     code: int,
 ) -> None:
+    # learn.microsoft.com/entra/identity-platform/reference-error-codes: AADSTS900144, 1002012, 500011.
     got, body = await ask(
         http, cloud.publisher_directory_id, **form(application.client_id, client_secret=secret, scope=scope)
     )
@@ -229,6 +232,7 @@ async def test_refused_scopes(
 
 @pytest.mark.plays("entra", "issue_token openid_configuration")
 async def test_unknown_directory(http: aiohttp.ClientSession) -> None:
+    # learn.microsoft.com/entra/identity-platform/reference-error-codes, AADSTS90002.
     unknown = str(uuid.uuid4())
     status, body = await ask(http, unknown, **form(str(uuid.uuid4()), client_secret="x"))
     assert (status, body["error_codes"]) == (400, [90002])
@@ -240,6 +244,7 @@ async def test_unknown_directory(http: aiohttp.ClientSession) -> None:
 async def test_application_is_unknown_in_another_directory(
     http: aiohttp.ClientSession, application: Application, secret: str, tenant: Any
 ) -> None:
+    # learn.microsoft.com/entra/identity-platform/reference-error-codes, AADSTS700016.
     status, body = await ask(http, tenant.directory_id, **form(application.client_id, client_secret=secret))
     assert (status, body["error_codes"]) == (400, [700016])
 
@@ -262,6 +267,7 @@ async def test_refused_assertions(
     changes: dict[str, Any],
     code: int,
 ) -> None:
+    # learn.microsoft.com/entra/identity-platform/reference-error-codes: AADSTS700021, 700023, 700024.
     signed = assertion(certificate, application.client_id, cloud.publisher_directory_id, **changes)
     status, body = await ask(
         http,

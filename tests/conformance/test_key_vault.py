@@ -156,6 +156,7 @@ async def test_value_too_long(vault: SecretClient, value: str) -> None:
 
 @pytest.mark.plays("key_vault", "set_secret")
 async def test_invalid_name(vault: SecretClient) -> None:
+    # learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates: 0-9, a-z, A-Z and - in names.
     with pytest.raises(HttpResponseError) as caught:
         await vault.set_secret("under_score", "x")
     assert caught.value.status_code == 400
@@ -188,6 +189,7 @@ async def test_data_identity_may_only_get(vault: SecretClient, reader: SecretCli
 async def test_daemon_may_not_read_the_vault(
     cloud: Any, tenant: Any, daemon: ClientSecretCredential, options: dict[str, Any]
 ) -> None:
+    # learn.microsoft.com/azure/key-vault/general/rbac-guide: no role, no access.
     async with SecretClient(cloud.vault_url, daemon, **options) as client:
         with pytest.raises(HttpResponseError) as caught:
             await client.get_secret(tenant.credential_name)
@@ -213,6 +215,7 @@ async def test_tokens_that_are_refused(
     daemon: ClientSecretCredential,
     data_identity: AsyncTokenCredential,
 ) -> None:
+    # learn.microsoft.com/azure/key-vault/general/rest-error-codes, HTTP 401: AKV10022 and unreadable tokens.
     good = (await data_identity.get_token(VAULT)).token
     other_audience = (await daemon.get_token(ARM)).token
     head, payload, signature = good.split(".")
@@ -257,6 +260,7 @@ async def test_expired_token(
 
 @pytest.mark.plays("key_vault", "get_secret")
 def test_synchronous_client(cloud: Any, tenant: Any) -> None:
+    # azure/keyvault/secrets/_shared/challenge_auth_policy.py.
     with (
         cloud.sync_credential("data") as credential,
         SyncSecretClient(cloud.vault_url, credential) as client,

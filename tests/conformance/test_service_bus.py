@@ -296,6 +296,7 @@ async def test_peek_neither_locks_nor_removes_and_starts_anywhere(bus: Bus) -> N
 @pytest.mark.plays("service_bus", "complete receive send")
 @scenario
 async def test_many_receivers_share_a_queue_and_none_gets_the_same(bus: Bus) -> None:
+    # [doc:message-transfers-locks-settlement]: a locked message is hidden from all other receivers
     queue = await bus.queue(lock_duration=60)
     sender, *receivers = await asyncio.gather(
         bus.opened(bus.client.get_queue_sender(queue)), *(bus.receiver(queue) for _ in range(8))
@@ -790,6 +791,7 @@ async def test_nonsense_on_one_connection_disturbs_no_other(bus: Bus) -> None:
 @pytest.mark.plays("service_bus", "abandon complete receive renew_lock send")
 @scenario
 async def test_the_blocking_sdk_works_alike(bus: Bus) -> None:
+    # [sdk:_servicebus_client], the twin of aio/_servicebus_client_async
     queue = await bus.queue()
 
     def round_trip() -> list[str]:

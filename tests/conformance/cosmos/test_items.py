@@ -61,6 +61,7 @@ async def test_the_answer_s_headers(container: ContainerProxy) -> None:
 
 @pytest.mark.plays("cosmos", "read_item upsert_item")
 async def test_upsert_creates_then_replaces(container: ContainerProxy) -> None:
+    # learn.microsoft.com/rest/api/cosmos-db/create-a-document, x-ms-documentdb-is-upsert: 201 created, 200 replaced.
     statuses: list[int] = []
 
     def note(response: Any) -> None:
@@ -74,6 +75,7 @@ async def test_upsert_creates_then_replaces(container: ContainerProxy) -> None:
 
 @pytest.mark.plays("cosmos", "create_item")
 async def test_an_id_is_unique_in_its_logical_partition(container: ContainerProxy) -> None:
+    # learn.microsoft.com/rest/api/cosmos-db/create-a-document: 409 for an id that is taken.
     await container.create_item({"id": "a", "pk": "p"})
     await container.create_item({"id": "a", "pk": "q"})
     with pytest.raises(exceptions.CosmosResourceExistsError) as error:
@@ -124,6 +126,7 @@ async def test_partition_keys(make_container: Any) -> None:
 
 @pytest.mark.parametrize("item", [{"pk": "p"}, {"id": 5, "pk": "p"}, {"id": "", "pk": "p"}])
 async def test_an_item_needs_an_id(container: ContainerProxy, item: dict[str, Any]) -> None:
+    # learn.microsoft.com/rest/api/cosmos-db/create-a-document: the id is required and a string.
     with pytest.raises((HTTP, TypeError)) as error:
         await container.create_item(item)
     if isinstance(error.value, HTTP):
@@ -226,6 +229,7 @@ async def test_patch(container: ContainerProxy) -> None:
 
 @pytest.mark.plays("cosmos", "create_item patch_item read_item")
 async def test_a_patch_is_conditional_and_atomic(container: ContainerProxy) -> None:
+    # learn.microsoft.com/azure/cosmos-db/partial-document-update: condition, ten operations, no system properties.
     await container.create_item({"id": "a", "pk": "p", "n": 1})
     increment = {"op": "incr", "path": "/n", "value": 1}
     await container.patch_item("a", "p", [increment], filter_predicate="from c where c.n = 1")
@@ -282,6 +286,7 @@ async def test_missing_containers_and_databases(client: CosmosClient, container:
 
 @pytest.mark.plays("cosmos", "batch create_item query query_plan read_item upsert_item")
 async def test_the_synchronous_sdk(account: Any, container: ContainerProxy) -> None:
+    # azure-cosmos container.py, the twin of aio/_container.py.
     def work(transport: RequestsTransport) -> list[Any]:
         with SyncClient(account.endpoint, account.keys["secondary"], transport=transport) as client:
             items = client.get_database_client("suite").get_container_client(container.id)
