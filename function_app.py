@@ -2,11 +2,12 @@
 
 import azure.functions as func
 
-from shared.entrypoints import http_candidates, http_public, http_reports, http_tenants, jobs
+from shared.entrypoints import http_candidates, http_public, http_reports, http_tenants, http_unknown, jobs
 from shared.settings import Settings
 
 app = func.FunctionApp()
 app.register_functions(http_public.blueprint)
+app.register_functions(http_unknown.blueprint)
 
 _plane = Settings.from_env().plane
 if _plane in ("data", "all"):

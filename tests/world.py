@@ -69,7 +69,8 @@ def _routes() -> list[tuple[str, re.Pattern[str], Any]]:
     for blueprint in _BLUEPRINTS:
         for builder in blueprint._function_builders:
             trigger = builder._function.get_trigger()
-            pattern = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", re.sub(r"{\*(\w+)}", r"(?P<\1>.*)", trigger.route))
+            pattern = trigger.route.replace(".", r"\.")
+            pattern = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", re.sub(r"{\*(\w+)}", r"(?P<\1>.*)", pattern))
             methods = [str(method.value) for method in trigger.methods or ()] or [""]
             routes += [(method, re.compile(pattern), builder) for method in methods]
     return sorted(routes, key=lambda route: str(route[2]._function.get_function_name()))

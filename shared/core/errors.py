@@ -11,6 +11,7 @@ class Kind(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"  # also: another tenant's object
+    NOT_ALLOWED = "not_allowed"  # a method that the route does not take
     CONFLICT = "conflict"
     PRECONDITION_FAILED = "precondition_failed"
     PRECONDITION_REQUIRED = "precondition_required"

@@ -1,5 +1,8 @@
 """Forms of texts that come from outside."""
 
+VISIBLE = r"(?=.*\S)[^\x00-\x1f\x7f]*"
+"""A regular expression: not blank, and without control characters."""
+
 
 def whole(pattern: str) -> str:
     r"""A regular expression that `pattern` must match from end to end, for Python and for readers of JSON Schema.

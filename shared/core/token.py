@@ -38,7 +38,7 @@ def key_id(token: str) -> str:
     """
     try:
         header = jwt.get_unverified_header(token)
-    except jwt.InvalidTokenError as error:
+    except (jwt.InvalidTokenError, UnicodeEncodeError) as error:  # the latter: a header of bytes that are no text
         raise _refused("The token is malformed.") from error
     if header.get("alg") != "RS256":
         raise _refused("The token's algorithm is not accepted.")

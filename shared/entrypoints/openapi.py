@@ -8,7 +8,9 @@ import msgspec
 
 from shared.core.policy import PUBLISHER_ROLES, TENANT_ROLES
 from shared.entrypoints.paging import DEFAULT_LIMIT, LARGEST_LIMIT
+from shared.entrypoints.reading import allowed_values
 from shared.entrypoints.serving import Operation
+from shared.screening.models import ReportStatus
 
 _REF = "#/components/schemas/{name}"
 _IF_MATCH = {"name": "If-Match", "in": "header", "required": True, "schema": {"type": "string"}}
@@ -20,6 +22,10 @@ _TENANT = {
     "name": "Bulkhead-Tenant", "in": "header", "required": False, "schema": {"type": "string"},
     "description": "Chooses among several tenants of the token's directory.",
 }  # fmt: skip
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT},
+    "status": {"type": "string", "enum": list(allowed_values(ReportStatus))},
+}
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance"],
@@ -64,9 +70,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         for name in re.findall(r"{(\w+)}", operation.route)
     ]
     for name in operation.query:
-        schema: dict[str, Any] = {"type": "string"}
-        if name == "limit":
-            schema = {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT}
+        schema = _PARAMETERS.get(name, {"type": "string"})
         parameters.append({"name": name, "in": "query", "required": False, "schema": schema})
     if operation.audience == "tenant":
         parameters.append(_TENANT)

@@ -14,6 +14,7 @@ STATUS: dict[Kind, tuple[int, str]] = {
     Kind.UNAUTHENTICATED: (401, "Not authenticated"),
     Kind.FORBIDDEN: (403, "Forbidden"),
     Kind.NOT_FOUND: (404, "Not found"),
+    Kind.NOT_ALLOWED: (405, "Method not allowed"),
     Kind.CONFLICT: (409, "Conflict"),
     Kind.PRECONDITION_FAILED: (412, "Precondition failed"),
     Kind.TOO_LARGE: (413, "Content too large"),
@@ -42,7 +43,8 @@ def problem(error: BulkheadError, request_id: RequestId) -> func.HttpResponse:
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.kind is Kind.UNAUTHENTICATED:
-        headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+        # RFC 6750, section 3.1: no error code where no token was sent
+        headers["WWW-Authenticate"] = "Bearer" if error.code == "token_required" else 'Bearer error="invalid_token"'
     return func.HttpResponse(
         msgspec.json.encode(document), status_code=status, mimetype="application/problem+json", headers=headers
     )

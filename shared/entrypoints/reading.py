@@ -7,10 +7,15 @@ import azure.functions as func
 import msgspec
 
 from shared.core.errors import BulkheadError, FieldError, Kind
+from shared.core.text import VISIBLE
 
 LARGEST_BODY = 256 * 1024  # bytes; the largest sensible body is a candidate with addresses, a few kilobytes
 
 _PATH = re.compile(r" - at `\$([^`]*)`$")
+_ENTITY_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')  # RFC 9110, section 8.8.3
+_FORM = re.compile(r"Expected `str` matching regex '\^\(\?:(.*)\)\$\(\?!\\\\n\)'")  # as core.text.whole writes it
+_JSON = {"str": "string", "int": "integer", "bool": "boolean", "float": "number"}  # msgspec names Python's types
+_TYPE = re.compile(rf"\b(?:{'|'.join(_JSON)})\b")
 _STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)|\[(\d+)\]")
 
 
@@ -22,6 +27,10 @@ def body[B: msgspec.Struct](request: func.HttpRequest, model: type[B]) -> B:
     media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise BulkheadError(Kind.UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be application/json.")
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise BulkheadError(Kind.UNSUPPORTED_MEDIA_TYPE, "encoded", "The body must not be compressed.")
+    if not raw:  # also what the platform makes of a chunked body
+        raise BulkheadError(Kind.INVALID, "malformed_json", "There is no body. Send JSON with a Content-Length.")
     try:
         data = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -60,8 +69,14 @@ def _fault(pointer: str, message: str) -> FieldError:
         message = message[: found.start()]
         for name, index in _STEP.findall(found.group(1)):
             pointer += f"/{name or index}"
-    if message.startswith(("Expected", "Object missing required field", "Invalid date", "Invalid RFC3339")):
-        return FieldError(pointer, message.replace("`", "'") + ".")
+    if found := _FORM.fullmatch(message):
+        form = found.group(1).replace(r"\\", "\\")
+        told = "text that is not blank, without control characters" if form == VISIBLE else f"text of the form {form}"
+        return FieldError(pointer, f"Expected {told}.")
+    if message.startswith("Invalid RFC3339 encoded date"):
+        return FieldError(pointer, "Expected a date, YYYY-MM-DD.")
+    if message.startswith(("Expected", "Object missing required field")):
+        return FieldError(pointer, _TYPE.sub(lambda found: _JSON[found[0]], message).replace("`", "'") + ".")
     if message.startswith("Object contains unknown field"):
         return FieldError(pointer, "There is a field that is not known here.")
     return FieldError(pointer, "This value is not allowed.")
@@ -78,12 +93,23 @@ def allowed_values(annotation: Any) -> tuple[str, ...]:
     return tuple(str(value) for value in get_args(annotation))
 
 
+def require_known_parameters(request: func.HttpRequest, known: tuple[str, ...]) -> None:
+    """Raise BulkheadError (invalid) for a parameter of the query string that would have no effect."""
+    if not request.params.keys() <= set(known):
+        told = f"Known are: {', '.join(known)}." if known else "None is known."
+        raise BulkheadError(Kind.INVALID, "unknown_parameter", f"There is a parameter that is not known here. {told}")
+
+
 def if_match(request: func.HttpRequest) -> str:
-    """The If-Match header. Raises BulkheadError (precondition_required) without one."""
+    """The If-Match header: one entity tag, or `*`. Raises BulkheadError: precondition_required without, invalid."""
     value: str = request.headers.get("If-Match", "").strip()
     if not value:
         raise BulkheadError(
             Kind.PRECONDITION_REQUIRED, "if_match_required", "Send If-Match with the ETag of the state to change."
+        )
+    if value != "*" and not _ENTITY_TAG.fullmatch(value):
+        raise BulkheadError(
+            Kind.INVALID, "invalid_if_match", "If-Match must be one ETag as it was given, with its quotes, or *."
         )
     return value
 

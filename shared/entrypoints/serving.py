@@ -190,34 +190,40 @@ class Api:
             OPERATIONS.append(Operation(method, route, name, summary, audience, action, body, result, status, query))
 
             async def main(req: func.HttpRequest) -> func.HttpResponse:
-                request_id = RequestId(new_id("req", _clock_now()))
-                REQUEST_ID.set(request_id)
-                try:
-                    given = await handler(await prepare(req, request_id))
-                    response = _response(given, request_id)
-                except BulkheadError as error:
-                    response = problem(error, request_id)
-                    telemetry.event(
-                        "request_refused", function=name, request_id=request_id, status=response.status_code,
-                        code=error.code,
-                    )  # fmt: skip
-                except Exception as error:  # noqa: BLE001 - the last line of defence: nothing of it may get out
-                    telemetry.failure("request_failed", error, function=name, request_id=request_id)
-                    response = problem(
-                        BulkheadError(Kind.BROKEN, "internal_error", "Something went wrong here."), request_id
-                    )
-                return response
+                async def work(request_id: RequestId) -> Answer:
+                    call = await prepare(req, request_id)
+                    if audience != "public":  # before any account is opened for it
+                        reading.require_known_parameters(req, query)
+                        if method == "POST":
+                            reading.idempotency_key(req)
+                    return await handler(call)
+
+                return await served(name, work)
 
             main.__name__ = name
+            methods = [method, "HEAD"] if method == "GET" else [method]  # RFC 9110, section 9.1
             return self._blueprint.function_name(name)(
-                self._blueprint.route(route=route, methods=[method], auth_level=func.AuthLevel.ANONYMOUS)(main)
+                self._blueprint.route(route=route, methods=methods, auth_level=func.AuthLevel.ANONYMOUS)(main)
             )
 
         return register
 
 
-def _clock_now() -> datetime:
-    return app().clock.now()
+async def served(name: str, work: Callable[[RequestId], Awaitable[Answer]]) -> func.HttpResponse:
+    """The response of function `name`: what `work` answers, or the problem document of what it raises."""
+    request_id = RequestId(new_id("req", app().clock.now()))
+    REQUEST_ID.set(request_id)
+    try:
+        response = _response(await work(request_id), request_id)
+    except BulkheadError as error:
+        response = problem(error, request_id)
+        telemetry.event(
+            "request_refused", function=name, request_id=request_id, status=response.status_code, code=error.code
+        )
+    except Exception as error:  # noqa: BLE001 - the last line of defence: nothing of it may get out
+        telemetry.failure("request_failed", error, function=name, request_id=request_id)
+        response = problem(BulkheadError(Kind.BROKEN, "internal_error", "Something went wrong here."), request_id)
+    return response
 
 
 async def _caller(application: App, request: func.HttpRequest) -> TokenCaller:

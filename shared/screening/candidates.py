@@ -39,14 +39,17 @@ async def create(store: ScreeningStore, data: CandidateData, candidate_id: Candi
 async def patch(
     store: ScreeningStore, candidate_id: str, change: CandidatePatch, etag: str, now: datetime
 ) -> Versioned[Candidate]:
-    """Change what `change` names. Raises BulkheadError (not_found, precondition_failed, unprocessable)."""
+    """Change what `change` names in the state that `etag` names, `*` for whatever there is.
+
+    Raises BulkheadError (not_found, precondition_failed, unprocessable).
+    """
     current = await store.candidate(candidate_id)
     changes = {
         name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not msgspec.UNSET
     }
     changed = msgspec.structs.replace(current.value, **changes, updated_at=rfc3339(now))
     _check(changed.dob, now)
-    return await store.replace_candidate(changed, etag)
+    return await store.replace_candidate(changed, current.etag if etag == "*" else etag)
 
 
 async def erase(store: ScreeningStore, candidate_id: str, now: datetime) -> None:

@@ -11,15 +11,15 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
-from shared.core.text import whole
-from shared.screening.engines import Finding, Gender, mask_ssn
+from shared.core.text import VISIBLE, whole
+from shared.screening.engines.base import Finding, Gender, mask_ssn
 
 CandidateId = NewType("CandidateId", str)
 AuthorizationId = NewType("AuthorizationId", str)
 ReportId = NewType("ReportId", str)
 ScreeningId = NewType("ScreeningId", str)
 
-type Name = Annotated[str, Meta(min_length=1, max_length=100)]
+type Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=whole(VISIBLE))]
 _SLUG = r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
 type Slug = Annotated[str, Meta(pattern=whole(_SLUG))]
 type Ssn = Annotated[str, Meta(pattern=whole(r"[0-9]{3}-?[0-9]{2}-?[0-9]{4}"))]

@@ -72,19 +72,20 @@ class LifeCycle:
     async def change_daemon(
         self, tenant_id: TenantId, wanted: DaemonChange, etag: str, caller: Caller, request_id: RequestId
     ) -> Stored:
-        """Let the tenant be opened by another credential or daemon, in the state that `etag` names.
+        """Let the tenant be opened by another credential or daemon, in the state that `etag` names, `*` for any.
 
         The whole chain is walked with it before it is stored, and so the tenant's own access log tells of the change.
         Every process follows as soon as its registry entry is read anew.
         """
-        tenant = (await self._registry.read(tenant_id)).tenant
+        stored = await self._registry.read(tenant_id)
+        tenant = stored.tenant
         client_id = ClientId((wanted.daemon_client_id or tenant.daemon.client_id).lower())
         daemon = Daemon(directory_id=self._publisher, client_id=client_id, credential=self._credential(wanted))
         changed = msgspec.structs.replace(tenant, daemon=daemon, updated_at=rfc3339(self._clock.now()))
         purpose = Purpose(caller.actor, "tenants.write", tenant.id, request_id, writes=True)
         async with self._broker.lease(changed.target, purpose):
             pass  # as above
-        return await self._registry.replace(changed, etag)
+        return await self._registry.replace(changed, stored.etag if etag == "*" else etag)
 
     def _credential(self, wanted: CredentialChoice) -> CredentialName:
         if wanted.credential == "federated":

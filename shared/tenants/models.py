@@ -9,13 +9,14 @@ from shared.access.models import Account, CredentialKind, Daemon, Target
 from shared.core.caller import ClientId
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import DirectoryId, TenantId
-from shared.core.text import whole
+from shared.core.text import VISIBLE, whole
 
 type TenantStatus = Literal["active", "locked"]
 _GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _NAME = r"[0-9A-Za-z_().-]*[0-9A-Za-z_()-]"  # of a resource: no dot at its end, so neither `.` nor `..`
 
-type Text = Annotated[str, Meta(min_length=1, max_length=200)]
+type Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=whole(VISIBLE))]
+type Base64Url = Annotated[str, Meta(pattern=whole(r"[0-9A-Za-z_-]{1,1400}"))]  # RSA of 8192 bits takes 1366
 
 
 class SigningKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,10 +26,10 @@ class SigningKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kty: Literal["OKP", "EC", "RSA"]
     alg: Literal["EdDSA", "ES256", "RS256", "PS256"]
     crv: Literal["Ed25519", "P-256"] | None = None
-    x: str | None = None
-    y: str | None = None
-    n: str | None = None
-    e: str | None = None
+    x: Base64Url | None = None
+    y: Base64Url | None = None
+    n: Base64Url | None = None
+    e: Base64Url | None = None
     use: Literal["sig"] | None = None
 
 

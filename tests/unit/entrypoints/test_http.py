@@ -57,6 +57,7 @@ async def test_a_candidate_from_creation_to_erasure(world: Any) -> None:
     assert patched.headers["ETag"] != shown.headers["ETag"]
     assert (await world.call("PATCH", path, {"last_name": "X"}, If_Match=shown.headers["ETag"])).status == 412
     assert (await world.call("PATCH", path, {"last_name": "X"})).status == 428
+    assert (await world.call("PATCH", path, {"first_name": "Eva"}, If_Match="*")).json["first_name"] == "Eva"
     gone = await world.call("DELETE", path)
     assert (gone.status, gone.text) == (204, "")
     assert (await world.call("GET", path)).status == 404
@@ -196,10 +197,15 @@ async def test_the_tenants_own_settings(world: Any) -> None:
     patched = await world.call("PATCH", "tenant", {"allowed_client_ids": []}, If_Match=etag)
     assert patched.status == 200
     assert (await world.call("PATCH", "tenant", {"allowed_client_ids": []}, If_Match=etag)).status == 412
+    assert (await world.call("PATCH", "tenant", {"allowed_client_ids": []}, If_Match="*")).status == 200
     assert (await world.call("PUT", "tenant/signing_keys", {"keys": []}, If_Match="*")).status == 200
     bad = {"keys": [{"kid": "k", "kty": "OKP", "alg": "EdDSA", "crv": "Ed25519", "x": "AAAA"}]}
     refused = await world.call("PUT", "tenant/signing_keys", bad, If_Match="*")
     assert [one["pointer"] for one in refused.json["errors"]] == ["/keys/0"]
+    for bits in (2040, 8300, 600_000):  # what is longer only costs time, at each verification
+        rsa = {"kid": "k", "kty": "RSA", "alg": "RS256", "n": "_" * (bits // 6), "e": "AQAB"}
+        refused = await world.call("PUT", "tenant/signing_keys", {"keys": [rsa]}, If_Match="*")
+        assert refused.json["errors"][0]["pointer"].startswith("/keys/0"), bits
 
 
 async def test_the_access_log_is_the_tenants_own(world: Any) -> None:

@@ -10,8 +10,8 @@ from shared.entrypoints.problems import STATUS, problem
 REQUEST_ID = RequestId("req_1")
 
 EXPECTED = {
-    "invalid": 400, "unauthenticated": 401, "forbidden": 403, "not_found": 404, "conflict": 409,
-    "precondition_failed": 412, "too_large": 413, "unsupported_media_type": 415, "unprocessable": 422,
+    "invalid": 400, "unauthenticated": 401, "forbidden": 403, "not_found": 404, "not_allowed": 405,
+    "conflict": 409, "precondition_failed": 412, "too_large": 413, "unsupported_media_type": 415, "unprocessable": 422,
     "precondition_required": 428, "throttled": 429, "broken": 500, "unavailable": 503,
 }  # fmt: skip
 

@@ -209,13 +209,73 @@ def test_no_value_and_no_unknown_name_is_echoed(odd: Any) -> None:
         assert all(step in KNOWN or step.isdigit() for step in field.pointer.split("/")[1:])
 
 
-# --- headers ---
+def test_what_is_expected_is_told_in_words_of_json() -> None:
+    found = faults({
+        "first_name": " \t", "last_name": "a\x00b", "ssn": "1", "dob": "x", "email": 5, "address": [],
+        "other_names": {},
+    })  # fmt: skip
+    assert found == {
+        "/first_name": "Expected text that is not blank, without control characters.",
+        "/last_name": "Expected text that is not blank, without control characters.",
+        "/ssn": "Expected text of the form [0-9]{3}-?[0-9]{2}-?[0-9]{4}.",
+        "/dob": "Expected a date, YYYY-MM-DD.",
+        "/email": "Expected 'string | null', got 'integer'.",
+        "/address": "Expected 'object | null', got 'array'.",
+        "/other_names": "Expected 'array', got 'object'.",
+    }
+
+
+def test_names_of_all_scripts_are_taken() -> None:
+    for name in (
+        "Zoë",
+        "O'Brien-Núñez",
+        "王小明",
+        "مريم",
+        "J. R. R.",
+        "\u0e19\u0e34\u0e14",
+        "\U0001f469\u200d\U0001f680",
+    ):
+        assert reading.parse(GOOD | {"first_name": name}, CandidateData).first_name == name
+
+
+def test_a_compressed_body_is_refused() -> None:
+    assert reading.body(request(GOOD, Content_Encoding="identity"), CandidateData).first_name == "Ada"
+    error = refused(reading.body, request(raw=b"\x1f\x8b", Content_Encoding="gzip"), CandidateData)
+    assert (error.kind, error.code) == (Kind.UNSUPPORTED_MEDIA_TYPE, "encoded")
+
+
+def test_a_body_that_did_not_come_is_told_from_one_that_is_no_json() -> None:
+    assert "Content-Length" in refused(reading.body, request(raw=b""), CandidateData).detail
+
+
+# --- headers and parameters ---
 
 
 def test_if_match_is_required() -> None:
     assert reading.if_match(request({}, If_Match=' "etag" ')) == '"etag"'
     for headers in ({}, {"If_Match": ""}, {"If_Match": "  "}):
         assert refused(reading.if_match, request({}, **headers)).kind is Kind.PRECONDITION_REQUIRED
+
+
+@pytest.mark.parametrize("sent", ["*", '""', '"a-b"', 'W/"x"', '"a,b"'])
+def test_an_etag_is_taken_as_it_was_given(sent: Any) -> None:
+    assert reading.if_match(request({}, If_Match=sent)) == sent
+
+
+@pytest.mark.parametrize("sent", ["abc", '"a', '"a", "b"', '"a"b"', '"ä"', '"\udcff"', '"a\x00"', "w/", "**"])
+def test_what_is_no_etag_is_refused(sent: Any) -> None:
+    error = refused(reading.if_match, request({}, If_Match=sent))
+    assert (error.kind, error.code) == (Kind.INVALID, "invalid_if_match")
+
+
+def test_a_parameter_that_would_have_no_effect_is_refused() -> None:
+    asked = func.HttpRequest("GET", "https://x/", params={"limit": "5", "canary": "1"}, body=b"")
+    reading.require_known_parameters(asked, ("limit", "canary"))
+    error = refused(reading.require_known_parameters, asked, ("limit", "cursor"))
+    assert (error.kind, error.code) == (Kind.INVALID, "unknown_parameter")
+    assert "limit, cursor" in error.detail
+    assert "canary" not in error.detail
+    assert "None is known" in refused(reading.require_known_parameters, asked, ()).detail
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import logging
 from typing import Any
 
+import azure.functions as func
 import pytest
 
 from shared.core.errors import BulkheadError, Kind
@@ -13,7 +14,7 @@ from tests.world import ADMIN, OPERATE, ROUTES, World
 
 PERSON = {"first_name": "Ada", "last_name": "Ferrero"}
 OTHER_CLIENT = "c11e0000-0000-4000-8000-00000000000a"
-PUBLIC = {"health_live", "health_ready", "openapi"}
+PUBLIC = {"health_live", "health_ready", "openapi", "zz_no_such_route"}
 PROTECTED = [
     (method, pattern.pattern.replace("(?P<", "{").replace(">[^/]+)", "}"), function)
     for method, pattern, function in ROUTES
@@ -32,7 +33,7 @@ def path_of(pattern: Any) -> Any:
 async def test_no_route_without_a_token(world: Any, method: Any, pattern: Any, function: Any) -> None:
     answer = await world.call(method, path_of(pattern), {}, token="")
     assert (answer.status, answer.code) == (401, "token_required"), function
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
     assert world.broker.leases == []
 
 
@@ -64,6 +65,7 @@ async def test_no_route_without_a_role(world: Any, method: Any, pattern: Any, fu
 async def test_other_credentials_are_refused(world: Any, value: Any) -> None:
     answer = await world.call("GET", "tenant", token="", Authorization=value)
     assert answer.status == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     assert answer.media_type == "application/problem+json"
 
 
@@ -254,3 +256,65 @@ async def test_the_api_describes_itself(world: Any) -> None:
     answer = await world.call("GET", "openapi.json", token="")
     assert answer.json["openapi"] == "3.1.0"
     assert "/reports" in answer.json["paths"]
+
+
+# --- what is refused before an account is opened ---
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "code"),
+    [
+        ("GET", "reports?statuss=complete", {}, "unknown_parameter"),
+        ("GET", "reports/x?limit=5", {}, "unknown_parameter"),
+        ("GET", "reports?limit=5&limit=6", {}, "invalid_limit"),
+        ("POST", "candidates", {"Idempotency_Key": "x" * 256}, "invalid_idempotency_key"),
+        ("PUT", "packages/ours", {"If_Match": "etag without quotes"}, "invalid_if_match"),
+    ],
+)
+async def test_a_faulty_request_opens_no_account(world: Any, method: Any, path: Any, headers: Any, code: Any) -> None:
+    answer = await world.call(method, path, PERSON if method == "POST" else {}, **headers)
+    assert (answer.status, answer.code) == (400, code)
+    assert world.broker.leases == []
+
+
+# --- methods and paths ---
+
+
+async def test_head_is_answered_as_get(world: Any) -> None:
+    got = await world.call("GET", "tenant")
+    head = await world.call("HEAD", "tenant")
+    assert (head.status, head.headers["ETag"]) == (got.status, got.headers["ETag"])
+    assert (await world.call("HEAD", "tenant", token="")).status == 401
+
+
+@pytest.mark.parametrize("path", ["nowhere", "", "reports/a/b", "candidatesx", "openapixjson", "api/reports"])
+async def test_a_path_that_is_no_route(world: Any, path: Any) -> None:
+    for method in ("GET", "OPTIONS", "PURGE"):
+        answer = await world.call(method, path, token="")
+        assert (answer.status, answer.code) == (404, "not_found")
+        assert "Allow" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("reports", "GET, HEAD, OPTIONS, POST"),
+        ("Reports/", "GET, HEAD, OPTIONS, POST"),
+        ("reports/x/cancel", "OPTIONS, POST"),
+        ("candidates/x", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("openapi.json", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_method_that_a_route_does_not_take(world: Any, path: Any, allowed: Any) -> None:
+    answer = await world.call("TRACE", path, token="")
+    assert (answer.status, answer.code, answer.headers["Allow"]) == (405, "method_not_allowed", allowed)
+    asked = await world.call("OPTIONS", path, token="")
+    assert (asked.status, asked.text, asked.headers["Allow"]) == (204, "", allowed)
+
+
+@pytest.mark.usefixtures("world")
+async def test_a_route_that_another_deployment_serves() -> None:
+    """The function is called as the host does where the publisher's routes are not registered."""
+    (function,) = (one for method, _, one in ROUTES if method == "")
+    request = func.HttpRequest("GET", "https://x/api/tenants", route_params={"path": "tenants"}, body=b"")
+    assert (await function(request)).status_code == 404
