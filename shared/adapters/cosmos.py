@@ -83,7 +83,7 @@ class TenantAccounts:
     client that is given up are closed.
     """
 
-    def __init__(self, proxy: str | None, limit: int = 128) -> None:
+    def __init__(self, proxy: str | None, limit: int = 32) -> None:
         self._proxy = proxy
         self._limit = limit
         self._clients: OrderedDict[str, _Client] = OrderedDict()

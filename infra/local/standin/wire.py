@@ -187,11 +187,15 @@ class Weather:
             return rule
         return None
 
-    async def delay(self, service: ServiceName, rule: FaultRule | None = None) -> None:
-        """Wait for the service's latency and the rule's."""
+    async def delay(self, service: ServiceName, arrived: float, rule: FaultRule | None = None) -> None:
+        """Wait until the service's latency and the rule's have passed since the request `arrived` (loop time).
+
+        So the stand-in's own work is part of a latency, as a service's is, and does not come on top of it.
+        """
         milliseconds = self.latency_ms.get(service, 0.0) + ((rule.delay_ms or 0.0) if rule else 0.0)
-        if milliseconds > 0:
-            await asyncio.sleep(milliseconds / 1000)
+        left = arrived + milliseconds / 1000 - asyncio.get_running_loop().time()
+        if left > 0:
+            await asyncio.sleep(left)
 
 
 class IssuedSecrets:
