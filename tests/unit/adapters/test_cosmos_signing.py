@@ -1,0 +1,109 @@
+"""No request of the SDK leaves for a tenant's account without a lease of it; each account has connections of its own."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from azure.core.pipeline.transport import HttpRequest
+
+from shared.adapters import cosmos
+from shared.adapters.cosmos import SigningTransport, TenantAccounts
+from shared.core.lease import LeaseEndedError
+from tests.fakes import CONTOSO_HR, FABRIKAM_HR
+
+HOST = CONTOSO_HR.account.endpoint.removesuffix(":443/")
+
+
+class Sent(Exception):  # noqa: N818 - a request that would have left
+    pass
+
+
+class Wire:
+    """In place of aiohttp's session: keeps what would leave, and lets nothing out."""
+
+    def __init__(self) -> None:
+        self.headers: list[Any] = []
+
+    async def request(self, method: str, url: str, **options: Any) -> None:
+        self.headers.append(options["headers"])
+        raise Sent(method, url)
+
+
+class Signer:
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+
+    def sign(self, *asked: str) -> str:
+        self.asked.append(asked)
+        return "signed by the lease"
+
+
+@pytest.fixture
+async def signer() -> AsyncIterator[Signer]:
+    made = Signer()
+    token = cosmos._SIGNER.set(made)
+    yield made
+    cosmos._SIGNER.reset(token)
+
+
+def transport(wire: Wire) -> SigningTransport:
+    return SigningTransport(wire, None, CONTOSO_HR.account.endpoint)
+
+
+def request(host: str = HOST, path: str = "/dbs/bulkhead/colls/reports/docs/rep_1") -> HttpRequest:
+    made = HttpRequest("GET", host + path)
+    made.headers["authorization"] = "what the SDK signed with its constant"
+    return made
+
+
+async def test_without_a_lease_nothing_leaves() -> None:
+    wire = Wire()
+    with pytest.raises(LeaseEndedError):
+        await transport(wire).send(request())
+    assert wire.headers == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        FABRIKAM_HR.account.endpoint.removesuffix(":443/"),
+        "https://forger.example",
+        HOST + ".forger.example",
+        HOST.replace("https://", "https://x"),
+        HOST.replace(".documents.azure.com", "-westeurope.documents.azure.com.forger.example"),
+        HOST.replace(".documents", "xdocuments"),
+    ],
+)
+async def test_a_lease_signs_for_its_accounts_hosts_only(signer: Signer, host: str) -> None:
+    """Even if the account named another host as one of its regions, or redirected there."""
+    wire = Wire()
+    with pytest.raises(LeaseEndedError):
+        await transport(wire).send(request(host))
+    assert wire.headers == signer.asked == []
+
+
+@pytest.mark.parametrize("region", ["", "-westeurope"])
+async def test_the_leases_signature_replaces_what_the_sdk_signed(signer: Signer, region: str) -> None:
+    wire = Wire()
+    host = HOST.replace(".documents", f"{region}.documents")
+    with pytest.raises(Sent):
+        await transport(wire).send(request(host))
+    ((endpoint, verb, kind, link, date),) = signer.asked
+    assert (endpoint, verb, kind, link) == (
+        CONTOSO_HR.account.endpoint, "GET", "docs", "dbs/bulkhead/colls/reports/docs/rep_1",
+    )  # fmt: skip
+    (headers,) = wire.headers
+    assert headers["authorization"] == "signed by the lease"
+    assert headers["x-ms-date"] == date
+
+
+async def test_each_account_has_connections_of_its_own() -> None:
+    accounts = TenantAccounts(None)
+    ours, again, theirs = (
+        accounts.open(one.account, Signer())._client for one in (CONTOSO_HR, CONTOSO_HR, FABRIKAM_HR)
+    )
+    assert ours is again
+    assert ours._session is not theirs._session
+    await accounts.close()
+    assert ours._session.closed
+    assert theirs._session.closed
