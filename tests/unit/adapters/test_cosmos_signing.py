@@ -1,4 +1,4 @@
-"""No request of the SDK leaves for a tenant's account without a lease of it; each account has connections of its own."""
+"""No request of the SDK leaves for a tenant's account without a lease of it; no two accounts share a connection."""
 
 from collections.abc import AsyncIterator
 from typing import Any
