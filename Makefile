@@ -33,6 +33,7 @@ check: $(STAMP)  ## what CI runs: ruff, types, import contracts, tests
 
 bench: $(STAMP)  ## the benchmarks, side by side: a table, and JSON under build/bench
 	@$(PYTHON) -m tests.benchmarks.jit
+	@$(PYTHON) -m tests.benchmarks.stand_in
 
 clean:  ## remove what the targets made
 	@rm -rf .venv .local build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -63,7 +63,8 @@ class Vaults:
     def create(self, vault: Vault) -> None:
         """Add a vault; again replaces its record and leaves its secrets."""
         self._vaults.put(vault.name, vault)
-        self._secrets.setdefault(vault.name, self._table(vault))
+        if vault.name not in self._secrets:
+            self._secrets[vault.name] = self._table(vault)
 
     def get(self, name: str) -> Vault | None:
         """The vault of that name."""

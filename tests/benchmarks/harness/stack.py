@@ -25,6 +25,7 @@ class Azure:
     """A running stand-in. Processes started with `env` reach it, trusting certifi's bundle and its authority."""
 
     state: Path
+    pid: int
     env: dict[str, str]
     _control: str
 
@@ -50,8 +51,8 @@ class Azure:
 
 @contextmanager
 def stand_in(state: Path) -> Iterator[Azure]:
-    """Run a stand-in over the directory `state`."""
-    state.mkdir(parents=True)
+    """Run a stand-in over the directory `state`; it goes on with what is there."""
+    state.mkdir(parents=True, exist_ok=True)
     ready = state / "standin.json"
     command = [sys.executable, "-m", "infra.local.standin", "--state", str(state), "--parent", str(os.getpid())]
     with (state / "standin.log").open("w") as log:
@@ -61,12 +62,12 @@ def stand_in(state: Path) -> Iterator[Azure]:
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"The stand-in did not start: {(state / 'standin.log').read_text()}")
-            time.sleep(0.05)
+            time.sleep(0.005)
         endpoints = json.loads(ready.read_text())
         bundle = state / "bundle.pem"
         bundle.write_text(Path(certifi.where()).read_text() + Path(endpoints["ca_bundle"]).read_text())
         trust = {"SSL_CERT_FILE": str(bundle), "REQUESTS_CA_BUNDLE": str(bundle)}
-        yield Azure(state, endpoints["env"] | trust, endpoints["stand_in"])
+        yield Azure(state, process.pid, endpoints["env"] | trust, endpoints["stand_in"])
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)

@@ -9,7 +9,7 @@ import itertools
 import json
 import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,11 +82,11 @@ class Container:
     def find(self, key: PartitionKey, item_id: str) -> Item | None:
         """The item, None when it is not there or has expired."""
         item = self._partitions[key.physical].get(key.text, {}).get(item_id)
-        return item if item is not None and self._is_live(item) else None
+        return next(iter(self._live([item])), None) if item is not None else None
 
     def in_logical_partition(self, key: PartitionKey) -> list[Item]:
         """The live items of one logical partition."""
-        return [item for item in self._partitions[key.physical].get(key.text, {}).values() if self._is_live(item)]
+        return self._live(self._partitions[key.physical].get(key.text, {}).values())
 
     def sharing_unique_key(self, key: PartitionKey, body: dict[str, Any]) -> Iterator[Item]:
         """The live items of a logical partition that have the values of `body` in one of the unique keys."""
@@ -96,9 +96,7 @@ class Container:
 
     def in_physical_partition(self, index: int) -> list[Item]:
         """The live items of one physical partition."""
-        return [
-            item for logical in self._partitions[index].values() for item in logical.values() if self._is_live(item)
-        ]
+        return self._live(item for logical in self._partitions[index].values() for item in logical.values())
 
     @contextmanager
     def unit(self) -> Iterator[None]:
@@ -160,8 +158,9 @@ class Container:
             for number, paths in enumerate(self._unique_keys)
         ]
 
-    def _is_live(self, item: Item) -> bool:
-        return item.expires is None or item.expires > self._world.now()
+    def _live(self, items: Iterable[Item]) -> list[Item]:
+        now = self._world.now()
+        return [item for item in items if item.expires is None or item.expires > now]
 
     def _expiry(self, body: dict[str, Any]) -> float | None:
         # learn.microsoft.com/azure/cosmos-db/time-to-live: an item's ttl counts only when the container has a
@@ -176,7 +175,7 @@ class Container:
             heapq.heappush(self._due, (item.expires, next(self._sequence), item))
 
     def _purge(self) -> None:
-        """Remove what has expired. Reads do not wait for it: `_is_live` hides expired items at once."""
+        """Remove what has expired. Reads do not wait for it: `_live` hides expired items at once."""
         while self._due and self._due[0][0] <= self._world.now():
             _, _, item = heapq.heappop(self._due)
             if self._partitions[item.key.physical].get(item.key.text, {}).get(item.id) is item:
@@ -206,26 +205,28 @@ class Database:
 
 
 class Store:
-    """All databases of all accounts."""
+    """All databases of all accounts. An account is read from storage when it is first asked for."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._accounts: dict[str, dict[str, Database]] = {}
-        for place, text in world.storage.load(_DATABASES):
-            properties = json.loads(text)
-            account = place.split("/")[0]
-            self._accounts.setdefault(account, {})[properties["id"]] = Database(
-                properties["id"], properties["_rid"], properties
-            )
-        for place, text in world.storage.load(_CONTAINERS):
-            account, database_id, _ = place.split("/")
-            database = self._accounts[account][database_id]
-            container = Container(world, account, database, json.loads(text))
-            database.containers[container.id] = container
 
     def databases(self, account: str) -> dict[str, Database]:
         """The account's databases by id."""
-        return self._accounts.get(account, {})
+        if account not in self._accounts:
+            self._accounts[account] = self._load(account)
+        return self._accounts[account]
+
+    def _load(self, account: str) -> dict[str, Database]:
+        found: dict[str, Database] = {}
+        for database_id, text in self._world.storage.load(f"{_DATABASES}/{account}"):
+            properties = json.loads(text)
+            found[database_id] = Database(database_id, properties["_rid"], properties)
+        for place, text in self._world.storage.load(f"{_CONTAINERS}/{account}"):
+            database = found[place.split("/")[0]]
+            container = Container(self._world, account, database, json.loads(text))
+            database.containers[container.id] = container
+        return found
 
     def add_database(self, account: str, database_id: str) -> Database:
         """Create a database; the caller has checked that the id is free."""
@@ -240,8 +241,8 @@ class Store:
             "_ts": int(self._world.now()),
         }
         database = Database(database_id, rid, properties)
-        self._accounts.setdefault(account, {})[database_id] = database
-        self._world.storage.put(_DATABASES, f"{account}/{database_id}", json.dumps(properties))
+        self.databases(account)[database_id] = database
+        self._world.storage.put(f"{_DATABASES}/{account}", database_id, json.dumps(properties))
         return database
 
     def add_container(self, account: str, database: Database, definition: dict[str, Any]) -> Container:
@@ -270,18 +271,19 @@ class Store:
         }
         container = Container(self._world, account, database, properties)
         database.containers[container.id] = container
-        self._world.storage.put(_CONTAINERS, f"{account}/{database.id}/{container.id}", json.dumps(properties))
+        self._world.storage.put(f"{_CONTAINERS}/{account}", f"{database.id}/{container.id}", json.dumps(properties))
         return container
 
     def drop_account(self, account: str) -> None:
         """Delete everything that the account holds."""
         storage = self._world.storage
         with storage.transaction():
-            for database in self._accounts.pop(account, {}).values():
+            for database in self.databases(account).values():
                 for container in database.containers.values():
                     storage.clear(container.stored_as)
-                    storage.delete(_CONTAINERS, f"{account}/{database.id}/{container.id}")
-                storage.delete(_DATABASES, f"{account}/{database.id}")
+            storage.clear(f"{_CONTAINERS}/{account}")
+            storage.clear(f"{_DATABASES}/{account}")
+        del self._accounts[account]
 
 
 def _unique_keys(properties: dict[str, Any]) -> list[list[tuple[str, ...]]]:
