@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from infra.local.standin.authorization import RoleAssignment
+from infra.local.standin.locks import Lock
 from shared.access.failures import REACTIONS, Failure
 from shared.access.models import CredentialKind
 from shared.core.errors import BulkheadError, Kind
@@ -146,6 +147,15 @@ def budget_of_azure_used_up(scene: Scene) -> Iterator[None]:
     scene.cloud.control("PUT", "/settings", {})
 
 
+@contextmanager
+def locked_by_the_customer(scene: Scene) -> Iterator[None]:
+    """Read-only, so that nothing may be posted."""
+    scope = f"/subscriptions/{scene.deployed.subscription_id}"
+    scene.cloud.call(lambda: scene.cloud.azure.locks.set(Lock(scope, "freeze", "ReadOnly")))
+    yield
+    scene.cloud.call(lambda: scene.cloud.azure.locks.remove_scope(scope))
+
+
 def at_each_step(failure: str, attempts: int, **rule: Any) -> list[Row]:
     """The same answer at each of the three services."""
     rows = []
@@ -183,6 +193,7 @@ ROWS: dict[Failure, list[Row]] = {
     Failure.MISCONFIGURED: [
         *at_each_step("400", 1, status=400),
         *at_each_step("501", 1, status=501),
+        Row("resource lock", 3, (1, 1, 1), locked_by_the_customer),
         Row("a secret that is something else", 1, (1, 0, 0), newest_version(content_type="application/json")),
         Row("no certificate", 2, (1, 0, 0), newest_version(content_type="application/x-pem-file", value="-----")),
     ],
