@@ -101,7 +101,7 @@ class Lab:
     def _sessions_with_jobs(self) -> list[str]:
         with closing(sqlite3.connect(f"file:{self.state / 'state.db'}?mode=ro", uri=True)) as database:
             rows = database.execute("SELECT value FROM objects WHERE kind = 'service_bus/messages/screenings'")
-            return [str(json.loads(value)["session_id"]) for (value,) in rows]
+            return [str(json.loads(value)["incoming"]["session_id"]) for (value,) in rows]
 
     async def logged(self, *words: str, count: int = 1, within: float = 20, name: str = "functions") -> list[str]:
         """Wait until a process's log has `count` lines with all of `words`; give them. Raises TimeoutError."""

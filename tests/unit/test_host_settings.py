@@ -8,7 +8,7 @@ import pytest
 
 from infra.local.host.errors import StartError
 from infra.local.host.host_file import read_host_file, seconds
-from infra.local.host.settings import Connection, Settings
+from infra.local.host.settings import Settings
 
 
 def test_references_to_settings_are_replaced() -> None:
@@ -27,15 +27,11 @@ def test_a_setting_disables_a_function(name: str, value: str) -> None:
     assert not Settings({name: "false"}).is_disabled("f")
 
 
-def test_connections_by_string_or_by_identity() -> None:
+def test_connections() -> None:
     # From "Azure Service Bus trigger for Azure Functions: connections"
-    assert Settings({"Bus": "Endpoint=x"}).connection("Bus", "f") == Connection(connection_string="Endpoint=x")
-    assert Settings({"AzureWebJobsBus": "Endpoint=x"}).connection("Bus", "f").connection_string == "Endpoint=x"
-    identity = {"Bus__fullyQualifiedNamespace": "ns.servicebus.windows.net", "Bus__clientId": "id"}
-    assert Settings(identity).connection("Bus", "f") == Connection(
-        namespace="ns.servicebus.windows.net", client_id="id"
-    )
-    assert Settings({"AzureWebJobsServiceBus": "Endpoint=y"}).connection("", "f").connection_string == "Endpoint=y"
+    assert Settings({"Bus": "Endpoint=x"}).connection("Bus", "f") == "Endpoint=x"
+    assert Settings({"AzureWebJobsBus": "Endpoint=x"}).connection("Bus", "f") == "Endpoint=x"
+    assert Settings({"AzureWebJobsServiceBus": "Endpoint=y"}).connection("", "f") == "Endpoint=y"
     with pytest.raises(StartError, match=r"Function 'f'.*'Bus' does not exist"):
         Settings({}).connection("Bus", "f")
 
@@ -52,7 +48,7 @@ def test_host_json_defaults_are_azures(tmp_path: Path) -> None:
     assert options.route_prefix == "api"
     assert options.function_timeout == 300
     bus = options.service_bus
-    assert (bus.prefetch_count, bus.auto_complete_messages, bus.max_auto_lock_renewal) == (0, True, 300)
+    assert bus.max_auto_lock_renewal == 300
     assert (bus.max_concurrent_calls, bus.max_concurrent_sessions, bus.max_message_batch_size) == (16, 8, 1000)
     assert options.log_level("Function.f") == "Information"
 
@@ -77,7 +73,7 @@ def test_host_json_is_read(tmp_path: Path) -> None:
         ({}, "version"),
         ({"version": "2.0", "functionTimeout": "5 minutes"}, "functionTimeout"),
         ({"version": "2.0", "extensions": {"serviceBus": {"maxConcurrentCalls": 0}}}, "maxConcurrentCalls"),
-        ({"version": "2.0", "extensions": {"serviceBus": {"autoCompleteMessages": "no"}}}, "autoCompleteMessages"),
+        ({"version": "2.0", "extensions": {"serviceBus": {"autoCompleteMessages": False}}}, "autoCompleteMessages"),
         ({"version": "2.0", "extensions": []}, "extensions"),
         ({"version": "2.0", "logging": {"logLevel": {"default": "Loud"}}}, "default"),
     ],

@@ -4,7 +4,7 @@ That the rules are Azure's is shown, with their sources, by tests/conformance/te
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -15,52 +15,34 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from infra.local.standin.service_bus.errors import Refusal
 from infra.local.standin.service_bus.model import DeathCertificate, Incoming, Message, QueueSettings, SessionLock
+from infra.local.standin.service_bus.persistence import QueueStore
 from infra.local.standin.service_bus.queues import Queue
+from infra.local.standin.storage import Storage
 
 LOCK = 30.0
+STORAGE = Storage()
 
 
-class MemoryStore:
-    """What a store would hold after each change."""
-
-    def __init__(self) -> None:
-        self.messages: dict[tuple[str, int], tuple[bytes, int]] = {}
-        self.reserved = 0
-        self.ids: dict[str, float] = {}
-        self.states: dict[str, bytes] = {}
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        yield
-
-    def save(self, queue: str, message: Message) -> None:
-        self.messages[queue, message.sequence_number] = (message.incoming.payload, message.delivery_count)
-
-    def remove(self, queue: str, sequence_number: int) -> None:
-        del self.messages[queue, sequence_number]
-
-    def reserve(self, queue: str, sequence_number: int) -> None:
-        assert queue
-        self.reserved = sequence_number
-
-    def remember_id(self, queue: str, message_id: str, at: float) -> None:
-        assert queue
-        self.ids[message_id] = at
-
-    def forget_id(self, queue: str, message_id: str) -> None:
-        assert queue
-        del self.ids[message_id]
-
-    def save_session_state(self, queue: str, session_id: str, state: bytes | None) -> None:
-        assert queue
-        self.states.pop(session_id, None)
-        if state is not None:
-            self.states[session_id] = state
+@pytest.fixture(scope="module", autouse=True)
+def storage() -> Iterator[None]:
+    yield
+    STORAGE.close()
 
 
-def make(store: MemoryStore | None = None, **options: object) -> Queue:
-    settings = {"name": "q", "lock_duration": LOCK, **options}
-    return Queue(QueueSettings(**settings), store or MemoryStore())  # type: ignore[arg-type]
+def make(name: str = "", **options: object) -> Queue:
+    settings = {"name": name or uuid4().hex, "lock_duration": LOCK, **options}
+    return Queue(QueueSettings(**settings), QueueStore(STORAGE))  # type: ignore[arg-type]
+
+
+def kept(queue: Queue) -> list[Message]:
+    """What a process that starts now finds of a queue and its dead letters."""
+    found = [message for part in _parts(queue) for message in queue._store.load(part.path)]
+    return sorted(found, key=lambda message: message.sequence_number)
+
+
+def _parts(queue: Queue) -> tuple[Queue, Queue]:
+    assert queue.dead_letters is not None
+    return queue, queue.dead_letters
 
 
 def send(queue: Queue, *bodies: str, now: float = 0, **options: object) -> list[int]:
@@ -91,11 +73,10 @@ def graves(queue: Queue) -> list[tuple[str | None, str]]:
 
 
 def test_messages_leave_in_order_and_completed_ones_are_gone() -> None:
-    store = MemoryStore()
-    queue = make(store)
+    queue = make()
     assert send(queue, "a", "b", "c") == [1, 2, 3]
     assert drain(queue, 1) == ["a", "b", "c"]
-    assert store.messages == {}
+    assert kept(queue) == []
 
 
 def test_abandoned_comes_before_later_and_counts_released_does_not() -> None:
@@ -151,16 +132,6 @@ def test_scheduled_messages_wait_and_get_a_new_number() -> None:
     assert (body(message), message.sequence_number > number, message.enqueued_at) == ("later", True, 50)
 
 
-def test_cancelling_is_all_or_nothing() -> None:
-    queue = make()
-    numbers = send(queue, "a", "b", scheduled_at=50.0)
-    with pytest.raises(Refusal, match="message-not-found"):
-        queue.cancel_scheduled([numbers[0], 99])
-    queue.cancel_scheduled(numbers)
-    queue.advance(60)
-    assert queue.receive(60) is None
-
-
 @pytest.mark.parametrize(("bury", "expected"), [(False, []), (True, [("a", "TTLExpiredException")])])
 def test_time_to_live(bury: bool, expected: list[tuple[str, str]]) -> None:  # noqa: FBT001 - a parameter of pytest's
     queue = make(default_ttl=100.0, dead_letter_on_expiry=bury)
@@ -178,15 +149,6 @@ def test_a_locked_message_does_not_expire_until_its_lock_does() -> None:
     assert queue.renew(held, 20) == 20 + LOCK
     queue.advance(20 + LOCK)
     assert graves(queue) == [("a", "TTLExpiredException")]
-
-
-def test_duplicates_are_known_for_the_window_and_not_longer() -> None:
-    store = MemoryStore()
-    queue = make(store, duplicate_detection_window=60.0)
-    assert send(queue, "a", message_id="x") == [1]
-    assert send(queue, "b", "c", now=59, message_id="x") == [0, 0]
-    assert send(queue, "d", now=60, message_id="x") == [2]
-    assert store.ids == {"x": 60}
 
 
 def test_a_batch_is_refused_as_a_whole() -> None:
@@ -262,13 +224,10 @@ def test_dead_letters_stay_until_they_are_settled() -> None:
 
 
 def test_numbers_are_never_given_out_twice_even_by_a_restart() -> None:
-    store = MemoryStore()
-    queue = make(store)
+    queue = make()
     [number] = send(queue, "a")
     queue.complete(token(queue.receive(0)))
-    revived = make(store)
-    revived.restore([], reserved=store.reserved)
-    assert send(revived, "b") > [number]
+    assert send(make(queue.path), "b") > [number]
 
 
 def test_reminders_of_what_is_gone_do_not_pile_up() -> None:
@@ -285,8 +244,7 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.store = MemoryStore()
-        self.queue = make(self.store, requires_session=True, max_delivery_count=3)
+        self.queue = make(requires_session=True, max_delivery_count=3)
         self.sent: dict[str, str] = {}  # body -> session
         self.done: set[str] = set()
         self.sessions: list[SessionLock] = []  # all that were ever granted, newest last
@@ -392,13 +350,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_store_knows_it(self) -> None:
-        assert self.queue.dead_letters is not None
-        there = {
-            (q.path, m.sequence_number): (m.incoming.payload, m.delivery_count)
-            for q in (self.queue, self.queue.dead_letters)
-            for m in q.messages.values()
-        }
-        assert self.store.messages == there
+        there = [replace(m, lock=None) for part in _parts(self.queue) for m in part.messages.values()]
+        assert kept(self.queue) == sorted(there, key=lambda message: message.sequence_number)
 
 
 QueueMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -87,7 +87,7 @@ class Host:
         self._admin.state = "Stopping"
         self.log.host(f"Host is draining: {self.invoker.running} invocations are running.")
         await self._http.stop_listening()
-        await self._bus.stop_receiving()
+        self._bus.stop_receiving()
         for task in self._tasks:
             task.cancel()
         await self.invoker.drain(limit)

@@ -19,8 +19,6 @@ _EXTENSION_DEFAULT_TIMEOUT = 300.0  # Consumption plans; others 30 minutes
 class ServiceBusOptions:
     """`extensions.serviceBus`, times in seconds. Source: "Azure Service Bus bindings: host.json settings"."""
 
-    prefetch_count: int = 0
-    auto_complete_messages: bool = True
     max_auto_lock_renewal: float = 300.0
     max_concurrent_calls: int = 16
     max_concurrent_sessions: int = 8
@@ -55,10 +53,10 @@ def read_host_file(path: Path) -> HostOptions:
         raise StartError("host.json: 'version' must be \"2.0\".")
     http = _section(content, "extensions", "http")
     bus = _section(content, "extensions", "serviceBus")
+    if bus.get("autoCompleteMessages", True) is not True:
+        raise StartError("host.json: 'autoCompleteMessages' must be true: a Python function can't settle messages.")
     default = ServiceBusOptions()
     options = ServiceBusOptions(
-        prefetch_count=_whole(bus, "prefetchCount", default.prefetch_count, 0),
-        auto_complete_messages=_flag(bus, "autoCompleteMessages", default=default.auto_complete_messages),
         max_auto_lock_renewal=_seconds(bus, "maxAutoLockRenewalDuration", default.max_auto_lock_renewal),
         max_concurrent_calls=_whole(bus, "maxConcurrentCalls", default.max_concurrent_calls, 1),
         max_concurrent_sessions=_whole(bus, "maxConcurrentSessions", default.max_concurrent_sessions, 1),
@@ -102,13 +100,6 @@ def _whole(section: dict[str, Any], name: str, default: int, least: int) -> int:
     value = section.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise StartError(f"host.json: '{name}' must be a whole number of at least {least}.")
-    return value
-
-
-def _flag(section: dict[str, Any], name: str, *, default: bool) -> bool:
-    value = section.get(name, default)
-    if not isinstance(value, bool):
-        raise StartError(f"host.json: '{name}' must be true or false.")
     return value
 
 

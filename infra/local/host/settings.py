@@ -2,21 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from infra.local.host.errors import StartError
 
 _REFERENCE = re.compile(r"%([^%]+)%")
 _TRUE = {"1", "true"}
-
-
-@dataclass(slots=True, frozen=True)
-class Connection:
-    """How to reach a Service Bus namespace: exactly one of a connection string and a host name with an identity."""
-
-    connection_string: str = ""
-    namespace: str = ""
-    client_id: str = ""  # a user-assigned identity; empty: the default credential decides
 
 
 class Settings:
@@ -53,21 +43,18 @@ class Settings:
                 return True
         return False
 
-    def connection(self, name: str, function: str) -> Connection:
-        """The connection that a binding names. Raises StartError when no setting defines it.
+    def connection(self, name: str, function: str) -> str:
+        """The connection string that a binding names. Raises StartError when no setting defines it.
 
-        Either `Name` (or `AzureWebJobsName`) is a connection string, or `Name__fullyQualifiedNamespace` names the
-        host and an identity is used. Source: "Azure Service Bus trigger for Azure Functions: connections".
+        `Name` or `AzureWebJobsName`. An identity (`Name__fullyQualifiedNamespace`) serves on Azure only.
+        Source: "Azure Service Bus trigger for Azure Functions: connections".
         """
         name = name or "ServiceBus"
-        for prefix in ("", "AzureWebJobs"):
-            if text := self.get(prefix + name):
-                return Connection(connection_string=text)
-            if namespace := self.get(f"{prefix}{name}__fullyQualifiedNamespace"):
-                return Connection(namespace=namespace, client_id=self.get(f"{prefix}{name}__clientId"))
+        if found := self.get(name) or self.get(f"AzureWebJobs{name}"):
+            return found
         raise StartError(
-            f"Function '{function}': Microsoft.Azure.WebJobs.ServiceBus: Service Bus account connection string or "
-            f"'{name}__fullyQualifiedNamespace' is missing: the setting '{name}' does not exist or is empty."
+            f"Function '{function}': Microsoft.Azure.WebJobs.ServiceBus: Service Bus account connection string "
+            f"'{name}' does not exist or is empty."
         )
 
 

@@ -122,7 +122,6 @@ def test_a_lost_connection_is_made_again(bench: Bench) -> None:
     bench.run(restart())
     bench.send("plain", ServiceBusMessage("later", message_id="m-later"))
     wait_for(lambda: [record for record in bench.records("plain") if record["message_id"] == "m-later"])
-    assert "can't be reached, trying again" in bench.log()
     # what was running is settled over the new connection by its lock token (AmqpReceiver.cs)
     wait_for(lambda: len(bench.records("long")) > ended)
     restarted = bench.journal("open_management")[-1].seq

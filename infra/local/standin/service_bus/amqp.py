@@ -6,37 +6,21 @@ objects are looked up in dictionaries rather than given attributes, which proton
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 from urllib.parse import urlsplit
 
-from proton import Collector, Delivery, Endpoint, Event, Link, Transport, TransportException
+from proton import Collector, Endpoint, Event, Link, Transport, TransportException
 from proton import Connection as Engine
 
 from infra.local.standin.service_bus import errors
 from infra.local.standin.service_bus.broker import Broker, Pending
 from infra.local.standin.service_bus.errors import Refusal
-from infra.local.standin.service_bus.frames import MAX_FRAME_SIZE, FrameReader
-from infra.local.standin.service_bus.links import Consumer, Producer, refuse_link
+from infra.local.standin.service_bus.links import Consumer, Producer, ServerLink, refuse_link
 from infra.local.standin.service_bus.management import CBS, MANAGEMENT_SUFFIX, ReplyLink, RequestLink
 from infra.local.standin.service_bus.security import Grants
 
+_MAX_FRAME_SIZE = 64 * 1024  # bytes, what Azure offers in its open
 _IDLE_TIMEOUT = 240.0  # seconds without a frame after which the connection is closed
-
-
-class ServerLink(Protocol):
-    """What every kind of link reacts to."""
-
-    def on_flow(self) -> None:
-        """Credit has changed."""
-        ...
-
-    def on_delivery(self, delivery: Delivery, message_format: int) -> None:
-        """A whole message has come in, or the state of a sent one has changed."""
-        ...
-
-    def on_closed(self) -> None:
-        """The link or its connection has ended."""
-        ...
 
 
 class Connection(asyncio.Protocol):
@@ -48,8 +32,6 @@ class Connection(asyncio.Protocol):
         self.grants = Grants()
         self._connections = connections
         self._links: dict[Link, ServerLink] = {}
-        self._frames = FrameReader()
-        self._message_format = 0
         self._flush_asked = False
         self._loop = asyncio.get_running_loop()
         self._socket: asyncio.Transport | None = None
@@ -58,7 +40,7 @@ class Connection(asyncio.Protocol):
         self._events = Collector()
         self._engine.collect(self._events)
         self._transport = Transport(Transport.SERVER)
-        self._transport.max_frame_size = MAX_FRAME_SIZE
+        self._transport.max_frame_size = _MAX_FRAME_SIZE
         self._transport.idle_timeout = _IDLE_TIMEOUT
         self._transport.sasl().allowed_mechs("ANONYMOUS EXTERNAL")
         self._transport.bind(self._engine)
@@ -73,9 +55,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         try:
-            for frame, message_format in self._frames.feed(data):
-                self._message_format = message_format
-                self._push(frame)
+            while data and (capacity := self._transport.capacity()) > 0:
+                self._transport.push(data[:capacity])
+                data = data[capacity:]
+                self._handle_events()
         except TransportException:
             self._transport.close_tail()
         self._write()
@@ -99,17 +82,17 @@ class Connection(asyncio.Protocol):
 
     @property
     def alive(self) -> bool:
-        """See the broker's Caller."""
+        """Whether answers can still reach the client."""
         return self._socket is not None
 
     def drop(self) -> None:
-        """See the broker's Caller."""
+        """Cut the connection without a word."""
         if self._socket is not None:
             self._socket.abort()
             self._socket = None
 
     def flush(self) -> None:
-        """See the broker's Caller. Comes to pass once in a turn of the loop, however often it was asked for."""
+        """Send what has been queued for the client: once in a turn of the loop, however often it was asked for."""
         if not self._flush_asked:
             self._flush_asked = True
             self._loop.call_soon(self._write)
@@ -155,15 +138,6 @@ class Connection(asyncio.Protocol):
 
     # ---- the engine's side
 
-    def _push(self, data: bytes) -> None:
-        while data:
-            capacity = self._transport.capacity()
-            if capacity <= 0:
-                return
-            self._transport.push(data[:capacity])
-            data = data[capacity:]
-            self._handle_events()
-
     def _handle_events(self) -> None:
         while (event := self._events.peek()) is not None:
             handler = _HANDLERS.get(event.type)
@@ -193,9 +167,7 @@ class Connection(asyncio.Protocol):
 
     def _attach(self, link: Link, path: str) -> None:
         if path == CBS:
-            self._links[link] = (
-                ReplyLink(link, path) if link.is_sender else RequestLink(self, link, path, None, "anonymous")
-            )
+            self._links[link] = ReplyLink(self, link, path) if link.is_sender else RequestLink(self, link, path)
             return
         managed = path.endswith(MANAGEMENT_SUFFIX)
         entity_path = path.removesuffix(MANAGEMENT_SUFFIX)
@@ -212,7 +184,7 @@ class Connection(asyncio.Protocol):
                 )
             entity = self.broker.entity(entity_path)
             if managed and link.is_sender:
-                self._links[link] = ReplyLink(link, path)
+                self._links[link] = ReplyLink(self, link, path)
             elif managed:
                 self._links[link] = RequestLink(self, link, path, entity, principal)
             elif link.is_sender:
@@ -253,7 +225,7 @@ class Connection(asyncio.Protocol):
             link.advance()
             delivery.settle()
         elif delivery.readable if link.is_receiver else delivery.updated:
-            handler.on_delivery(delivery, self._message_format)
+            handler.on_delivery(delivery)
 
     def _on_session_open(self, event: Event) -> None:
         event.session.open()

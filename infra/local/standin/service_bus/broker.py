@@ -1,21 +1,25 @@
 """The broker between queues and links: finds entities, hands messages to receivers with credit, keeps time.
 
-Nothing here knows AMQP. Links are seen as `Consumer`, connections as `Caller`; queues are pure. Every operation goes
-through `perform`, which applies latency and faults and writes the journal.
+Queues are pure, connections and links know AMQP; this lies between. Every operation goes through `perform`, which
+applies latency and faults and writes the journal.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from infra.local.standin.service_bus import errors
 from infra.local.standin.service_bus.errors import Refusal
-from infra.local.standin.service_bus.model import DEAD_LETTER_SUFFIX, Message, QueueSettings, SessionLock
-from infra.local.standin.service_bus.persistence import DurableQueueStore
+from infra.local.standin.service_bus.model import DEAD_LETTER_SUFFIX, QueueSettings
+from infra.local.standin.service_bus.persistence import QueueStore
 from infra.local.standin.service_bus.queues import Queue
 from infra.local.standin.wire import FaultRule, World
+
+if TYPE_CHECKING:
+    from infra.local.standin.service_bus.amqp import Connection
+    from infra.local.standin.service_bus.links import Consumer
 
 _DROPPED = 0  # the journal's status of an operation whose connection was cut instead of answered
 
@@ -24,58 +28,14 @@ class Pending(Exception):  # noqa: N818 - no error: the answer comes later, with
     """Raised by an operation that cannot be answered yet."""
 
 
-class Caller(Protocol):
-    """A connection, as the broker sees it."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether answers can still reach the client."""
-        ...
-
-    def drop(self) -> None:
-        """Cut the connection without a word."""
-        ...
-
-    def flush(self) -> None:
-        """Send what has been queued for the client."""
-        ...
-
-
-class Consumer(Protocol):
-    """A receiver's link, as the broker sees it."""
-
-    session: SessionLock | None
-
-    @property
-    def capacity(self) -> int:
-        """How many messages the receiver takes now."""
-        ...
-
-    def fetch(self, now: float) -> Message | None:
-        """Take the next message from the queue in the receiver's mode."""
-        ...
-
-    def deliver(self, message: Message) -> None:
-        """Send a fetched message."""
-        ...
-
-    def grant(self, session: SessionLock) -> None:
-        """The session that the receiver was waiting for."""
-        ...
-
-    def lose_session(self) -> None:
-        """The session's lock has ended."""
-        ...
-
-
 @dataclass(slots=True)
 class Entity:
     """A queue or dead-letter sub-queue with those who receive from it."""
 
     queue: Queue
     dead_letters: "Entity | None" = None
-    consumers: deque[Consumer] = field(default_factory=deque)
-    waiting: deque[Consumer] = field(default_factory=deque)  # for the next available session
+    consumers: "deque[Consumer]" = field(default_factory=deque)
+    waiting: "deque[Consumer]" = field(default_factory=deque)  # for the next available session
     alarm: asyncio.TimerHandle | None = None
 
 
@@ -84,24 +44,20 @@ class Broker:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._store = DurableQueueStore(world.storage)
+        self._store = QueueStore(world.storage)
         self._entities: dict[str, Entity] = {}  # by lower-case path: names are case-insensitive
         self._owners: dict[str, Entity] = {}
 
     def create_queue(self, settings: QueueSettings) -> None:
         """Add a queue with what the storage holds of it."""
         queue = Queue(settings, self._store)
-        self._store.load(queue)
-        if queue.dead_letters is None:
-            raise AssertionError("a queue has a dead-letter sub-queue")
-        entity = Entity(queue, Entity(queue.dead_letters))
+        assert queue.dead_letters is not None  # noqa: S101 - only a dead-letter sub-queue has none
+        dead_letters = Entity(queue.dead_letters)
+        entity = Entity(queue, dead_letters)
         path = settings.name.lower()
-        if path in self._entities:
-            raise ValueError(f"queue {settings.name} exists")
-        for key, part in ((path, entity), (path + DEAD_LETTER_SUFFIX.lower(), entity.dead_letters)):
-            if part is not None:
-                self._entities[key] = part
-                self._owners[key] = entity
+        for key, part in ((path, entity), (path + DEAD_LETTER_SUFFIX.lower(), dead_letters)):
+            self._entities[key] = part
+            self._owners[key] = entity
 
     def set_lock_duration(self, seconds: float) -> None:
         """Of all queues."""
@@ -136,7 +92,7 @@ class Broker:
 
     def perform(
         self,
-        caller: Caller,
+        caller: "Connection",
         operation: str,
         target: str,
         principal: str,
@@ -223,7 +179,7 @@ def _distribute(entity: Entity, now: float) -> None:
     while idle < len(consumers):
         consumer = consumers[0]
         consumers.rotate(-1)
-        message = consumer.fetch(now) if consumer.capacity > 0 else None
+        message = entity.queue.receive(now, consumer.session) if consumer.capacity > 0 else None
         if message is None:
             idle += 1
         else:

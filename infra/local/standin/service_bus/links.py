@@ -14,89 +14,82 @@ from proton import Delivery, Described, Disposition, Link, Terminus, symbol
 
 from infra.local.standin.service_bus import errors, messages
 from infra.local.standin.service_bus.broker import Entity, Pending
-from infra.local.standin.service_bus.codec import MalformedError
 from infra.local.standin.service_bus.errors import Refusal
+from infra.local.standin.service_bus.messages import MalformedError
 from infra.local.standin.service_bus.model import DeathCertificate, Incoming, Message, SessionLock
 
 if TYPE_CHECKING:
     from infra.local.standin.service_bus.amqp import Connection
 
 MAX_MESSAGE_SIZE = 256 * 1024  # bytes, Standard tier (service-bus-quotas)
-BATCH_FORMAT = 0x80013700  # message format of a batch (service-bus-amqp-protocol-guide)
-SESSION_FILTER = "com.microsoft:session-filter"
-_TIMEOUT = "com.microsoft:timeout"  # link property: milliseconds to wait for a session
-_LOCKED_UNTIL = "com.microsoft:locked-until-utc"
+SESSION_FILTER = symbol("com.microsoft:session-filter")
+_TIMEOUT = symbol("com.microsoft:timeout")  # link property: milliseconds to wait for a session
+_LOCKED_UNTIL = symbol("com.microsoft:locked-until-utc")
 _DEFAULT_ACCEPT_TIMEOUT = 60.0  # seconds
 _TICKS_AT_EPOCH = 621_355_968_000_000_000  # .NET ticks (100 ns since year 1) at 1970-01-01; SDK DATETIMEOFFSET_EPOCH
-_CREDIT = 500  # messages that a producer may have under way
+_CREDIT = 500  # messages that a client may have under way to the service
 _TERMINAL = {Disposition.ACCEPTED, Disposition.REJECTED, Disposition.RELEASED, Disposition.MODIFIED}
 
 
-def refuse_link(link: Link, refusal: Refusal) -> None:
-    """Answer an attach with a detach that says why; until then a missing terminus says that ([amqp:2.6.3])."""
-    (link.source if link.is_sender else link.target).type = Terminus.UNSPECIFIED
-    link.condition = errors.condition(refusal.condition, refusal.description)
-    link.open()
-    link.close()
+class ServerLink:
+    """A link that the service has accepted: what it does about what the client does."""
+
+    def __init__(self, connection: "Connection", link: Link) -> None:
+        self.link = link
+        self._connection = connection
+
+    def accept(self, session: SessionLock | None = None) -> None:
+        """Answer the attach as it was asked for, naming the session and the end of its lock."""
+        link = self.link
+        link.source.copy(link.remote_source)
+        link.target.copy(link.remote_target)
+        link.snd_settle_mode = link.remote_snd_settle_mode
+        link.rcv_settle_mode = link.remote_rcv_settle_mode
+        if session is not None:
+            link.source.filter.clear()
+            link.source.filter.put_object({SESSION_FILTER: session.session_id})
+            link.properties = {_LOCKED_UNTIL: _TICKS_AT_EPOCH + round(session.until * 1000) * 10_000}
+        link.open()
+        if link.is_receiver:
+            link.flow(_CREDIT)
+
+    def take(self, delivery: Delivery) -> bytes:
+        """The encoded message that has come in; gives credit for more."""
+        payload = bytes(self.link.recv(delivery.pending) or b"")
+        self.link.advance()
+        if self.link.credit < _CREDIT // 2:
+            self.link.flow(_CREDIT - self.link.credit)
+        return payload
+
+    def on_flow(self) -> None:
+        """Credit has changed."""
+
+    def on_delivery(self, delivery: Delivery) -> None:
+        """A whole message has come in, or the state of a sent one has changed."""
+
+    def on_closed(self) -> None:
+        """The link or its connection has ended."""
 
 
-def accept_link(link: Link) -> None:
-    """Answer an attach as it was asked for."""
-    link.source.copy(link.remote_source)
-    link.target.copy(link.remote_target)
-    link.snd_settle_mode = link.remote_snd_settle_mode
-    link.rcv_settle_mode = link.remote_rcv_settle_mode
-    link.open()
-
-
-def accept_session_link(link: Link, session: SessionLock) -> None:
-    """Answer a session receiver's attach: the filter names the session, a property the end of its lock."""
-    link.source.copy(link.remote_source)
-    link.target.copy(link.remote_target)
-    link.source.filter.clear()
-    link.source.filter.put_object({symbol(SESSION_FILTER): session.session_id})
-    link.snd_settle_mode = link.remote_snd_settle_mode
-    link.rcv_settle_mode = link.remote_rcv_settle_mode
-    link.properties = {symbol(_LOCKED_UNTIL): _TICKS_AT_EPOCH + round(session.until * 1000) * 10_000}
-    link.open()
-
-
-def detach_link(link: Link, refusal: Refusal) -> None:
-    """End an open link with an error."""
-    link.condition = errors.condition(refusal.condition, refusal.description)
-    link.close()
-
-
-class Producer:
+class Producer(ServerLink):
     """A client's sender."""
 
     def __init__(self, connection: "Connection", link: Link, entity: Entity, principal: str) -> None:
-        self._connection = connection
-        self._link = link
+        super().__init__(connection, link)
         self._entity = entity
         self._principal = principal
         link.max_message_size = MAX_MESSAGE_SIZE
-        accept_link(link)
-        link.flow(_CREDIT)
+        self.accept()
 
-    def on_flow(self) -> None:
-        """Nothing: a producer's flow only reports."""
-
-    def on_delivery(self, delivery: Delivery, message_format: int) -> None:
+    def on_delivery(self, delivery: Delivery) -> None:
         """A message, or a batch, has come in whole."""
-        size = delivery.pending
-        payload = bytes(self._link.recv(size) or b"")
-        self._link.advance()
-        if self._link.credit < _CREDIT // 2:
-            self._link.flow(_CREDIT - self._link.credit)
-
+        payload = self.take(delivery)
         refusal: Refusal | None = None
         batch: list[Incoming] = []
         try:
-            if size > MAX_MESSAGE_SIZE:
-                raise errors.message_too_large(size, MAX_MESSAGE_SIZE)
-            parts = messages.unpack_batch(payload) if message_format == BATCH_FORMAT else [payload]
-            batch = [messages.parse(part) for part in parts]
+            if len(payload) > MAX_MESSAGE_SIZE:
+                raise errors.message_too_large(len(payload), MAX_MESSAGE_SIZE)
+            batch = [messages.parse(part) for part in messages.unpack(payload)]
         except MalformedError as error:
             refusal = Refusal(400, "amqp:decode-error", str(error))
         except Refusal as error:
@@ -124,20 +117,15 @@ class Producer:
             batch[0].correlation_id if batch else "",
         )
 
-    def on_closed(self) -> None:
-        """Nothing is held for a producer."""
 
-
-class Consumer:
+class Consumer(ServerLink):
     """A client's receiver, bound to a session where the queue has them."""
 
     def __init__(self, connection: "Connection", link: Link, entity: Entity, principal: str) -> None:
+        super().__init__(connection, link)
         self.session: SessionLock | None = None
-        self._connection = connection
-        self._link = link
         self._entity = entity
         self._principal = principal
-        self._deletes = link.remote_snd_settle_mode == Link.SND_SETTLED
         self._unsettled: dict[Delivery, UUID] = {}
         self._under_way = 0  # delayed by latency
         self._timeout: asyncio.TimerHandle | None = None
@@ -147,7 +135,9 @@ class Consumer:
     def attach(self) -> None:
         """Open the link, or raise Pending until a session is free."""
         queue = self._entity.queue
-        asked, session_id = _session_filter(self._link)
+        if self.link.remote_snd_settle_mode == Link.SND_SETTLED:
+            raise errors.not_implemented("receiving and deleting at once")
+        asked, session_id = _session_filter(self.link)
         if queue.settings.requires_session and not asked:
             raise errors.not_allowed(
                 "It is not possible for an entity that requires sessions to create a non-sessionful message receiver."
@@ -157,7 +147,7 @@ class Consumer:
                 "A sessionful message receiver cannot be created on an entity that does not require sessions."
             )
         if not asked:
-            accept_link(self._link)
+            self.accept()
             self._entity.consumers.append(self)
         elif session_id is not None:
             self.grant(queue.accept_session(session_id, self._connection.broker.advance(self._entity)))
@@ -166,13 +156,13 @@ class Consumer:
             raise Pending
 
     def _wait_for_session(self) -> None:
-        asked = (self._link.remote_properties or {}).get(symbol(_TIMEOUT))
+        asked = (self.link.remote_properties or {}).get(_TIMEOUT)
         seconds = asked / 1000 if asked else _DEFAULT_ACCEPT_TIMEOUT
 
         def give_up() -> None:
             self._entity.waiting.remove(self)
             refusal = errors.timed_out(seconds)
-            refuse_link(self._link, refusal)
+            refuse_link(self.link, refusal)
             self._record("accept_session", refusal.status)
             self._connection.flush()
 
@@ -181,13 +171,13 @@ class Consumer:
         self._connection.broker.pump(self._entity)
 
     def grant(self, session: SessionLock) -> None:
-        """See the broker's Consumer."""
+        """The session that the receiver asked or waited for."""
         if self._timeout is not None:
             self._timeout.cancel()
             self._timeout = None
             self._record("accept_session", 200)
         self.session = session
-        accept_session_link(self._link, session)
+        self.accept(session)
         self._entity.consumers.append(self)
         self._connection.flush()
 
@@ -195,33 +185,25 @@ class Consumer:
 
     @property
     def capacity(self) -> int:
-        """See the broker's Consumer."""
-        return int(self._link.credit) - self._under_way
-
-    def fetch(self, now: float) -> Message | None:
-        """See the broker's Consumer."""
-        queue = self._entity.queue
-        return queue.take(self.session) if self._deletes else queue.receive(now, self.session)
+        """How many messages the receiver takes now."""
+        return int(self.link.credit) - self._under_way
 
     def deliver(self, message: Message) -> None:
-        """See the broker's Consumer."""
+        """Send a message that was locked for this receiver."""
         self._under_way += 1
+        lock = message.lock
+        assert lock is not None  # noqa: S101 - what is received is locked
 
         def act() -> None:
             self._under_way -= 1
-            token = message.lock.token if message.lock is not None else UUID(int=message.sequence_number)
-            delivery = self._link.delivery(token.bytes_le)
-            self._link.stream(messages.render(message))
-            self._link.advance()
-            if self._deletes:
-                delivery.settle()
-            else:
-                self._unsettled[delivery] = token
+            delivery = self.link.delivery(lock.token.bytes_le)
+            self.link.stream(messages.render(message))
+            self.link.advance()
+            self._unsettled[delivery] = lock.token
 
         def refuse(refusal: Refusal) -> None:
             self._under_way -= 1
-            if message.lock is not None:
-                self._entity.queue.release(message.lock.token, self.session)
+            self._entity.queue.release(lock.token, self.session)
             self._detach(refusal)
 
         self._connection.perform(
@@ -231,12 +213,12 @@ class Consumer:
     def on_flow(self) -> None:
         """The receiver has given or drained credit."""
         self._connection.broker.pump(self._entity)
-        if self._link.drain_mode:
-            self._link.drained()
+        if self.link.drain_mode:
+            self.link.drained()
 
     # ---- settling
 
-    def on_delivery(self, delivery: Delivery, _message_format: int) -> None:
+    def on_delivery(self, delivery: Delivery) -> None:
         """The receiver has said what shall become of a message."""
         state = delivery.remote_state
         token = self._unsettled.get(delivery)
@@ -279,13 +261,14 @@ class Consumer:
     # ---- ending
 
     def lose_session(self) -> None:
-        """See the broker's Consumer."""
+        """The session's lock has ended."""
         if self.session is not None:
             self._detach(errors.session_lock_lost(self.session.session_id))
 
     def _detach(self, refusal: Refusal) -> None:
         self.on_closed()
-        detach_link(self._link, refusal)
+        self.link.condition = errors.condition(refusal.condition, refusal.description)
+        self.link.close()
         self._connection.flush()
 
     def on_closed(self) -> None:
@@ -304,6 +287,14 @@ class Consumer:
         self._connection.broker.record(operation, self._principal, self._entity.queue.path, status)
 
 
+def refuse_link(link: Link, refusal: Refusal) -> None:
+    """Answer an attach with a detach that says why; until then a missing terminus says that ([amqp:2.6.3])."""
+    (link.source if link.is_sender else link.target).type = Terminus.UNSPECIFIED
+    link.condition = errors.condition(refusal.condition, refusal.description)
+    link.open()
+    link.close()
+
+
 def _session_filter(link: Link) -> tuple[bool, str | None]:
     """Whether the receiver asks for a session, and for which; None is the next available."""
     data = link.remote_source.filter
@@ -311,7 +302,7 @@ def _session_filter(link: Link) -> tuple[bool, str | None]:
     filters = data.get_object() if data.next() else None
     if not isinstance(filters, dict) or SESSION_FILTER not in filters:
         return False, None
-    value = filters[symbol(SESSION_FILTER)]
+    value = filters[SESSION_FILTER]
     return True, value.value if isinstance(value, Described) else value
 
 

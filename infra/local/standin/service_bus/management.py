@@ -12,9 +12,8 @@ from proton import UNDESCRIBED, Array, Data, Delivery, Disposition, Link, Messag
 
 from infra.local.standin.service_bus import errors, messages
 from infra.local.standin.service_bus.broker import Broker, Entity
-from infra.local.standin.service_bus.codec import MalformedError
 from infra.local.standin.service_bus.errors import Refusal
-from infra.local.standin.service_bus.links import MAX_MESSAGE_SIZE, accept_link
+from infra.local.standin.service_bus.links import ServerLink
 from infra.local.standin.service_bus.model import DeathCertificate, SessionLock
 from infra.local.standin.service_bus.security import SIGNATURE_PREFIX, Grant, verify_signature
 
@@ -24,61 +23,42 @@ if TYPE_CHECKING:
 CBS = "$cbs"
 MANAGEMENT_SUFFIX = "/$management"
 _PREFIX = "com.microsoft:"
-_CREDIT = 100
 
 type Body = dict[str, Any] | None
 type Operation = Callable[[Broker, Entity, dict[str, Any]], tuple[int, Body]]
 
 
-class ReplyLink:
+class ReplyLink(ServerLink):
     """The link on which a client receives answers."""
 
-    def __init__(self, link: Link, node: str) -> None:
-        self.link = link
+    def __init__(self, connection: "Connection", link: Link, node: str) -> None:
+        super().__init__(connection, link)
         self.node = node
-        accept_link(link)
+        self.accept()
 
     def reply(self, request: Message, properties: dict[str, Any], body: Body) -> None:
-        """Send an answer to `request`."""
+        """Send an answer to `request`; it is buffered until there is credit."""
         message = Message(body=body, correlation_id=request.id, properties=properties)
         delivery = message.send(self.link)
         delivery.settle()
 
-    def on_flow(self) -> None:
-        """Nothing: answers are buffered until there is credit."""
 
-    def on_delivery(self, delivery: Delivery, _message_format: int) -> None:
-        """Answers were sent settled."""
+class RequestLink(ServerLink):
+    """The link on which a client sends requests to one node: $cbs without an entity."""
 
-    def on_closed(self) -> None:
-        """Nothing is held."""
-
-
-class RequestLink:
-    """The link on which a client sends requests to one node."""
-
-    def __init__(self, connection: "Connection", link: Link, node: str, entity: Entity | None, principal: str) -> None:
-        self._connection = connection
-        self._link = link
+    def __init__(
+        self, connection: "Connection", link: Link, node: str, entity: Entity | None = None, principal: str = ""
+    ) -> None:
+        super().__init__(connection, link)
         self._node = node
         self._entity = entity
         self._principal = principal
-        accept_link(link)
-        link.flow(_CREDIT)
+        self.accept()
 
-    def on_flow(self) -> None:
-        """Nothing: a producer's flow only reports."""
-
-    def on_closed(self) -> None:
-        """Nothing is held."""
-
-    def on_delivery(self, delivery: Delivery, _message_format: int) -> None:
+    def on_delivery(self, delivery: Delivery) -> None:
         """A request."""
         request = Message()
-        request.decode(bytes(self._link.recv(delivery.pending) or b""))
-        self._link.advance()
-        if self._link.credit < _CREDIT // 2:
-            self._link.flow(_CREDIT - self._link.credit)
+        request.decode(self.take(delivery))
         delivery.update(Disposition.ACCEPTED)
         delivery.settle()
         if self._entity is None:
@@ -149,7 +129,7 @@ class RequestLink:
         self._connection.perform(name, entity.queue.path, self._principal, act, refuse)
 
     def _reply(self, request: Message, properties: dict[str, Any], body: Body) -> None:
-        self._connection.reply_link(self._link, self._node).reply(request, properties, body)
+        self._connection.reply_link(self.link, self._node).reply(request, properties, body)
 
 
 # ---- operations of $management
@@ -164,23 +144,6 @@ def _renew_lock(broker: Broker, entity: Entity, body: dict[str, Any]) -> tuple[i
 def _renew_session_lock(broker: Broker, entity: Entity, body: dict[str, Any]) -> tuple[int, Body]:
     until = entity.queue.renew_session(body["session-id"], broker.world.now())
     return 200, {"expiration": timestamp(round(until * 1000))}
-
-
-def _schedule(broker: Broker, entity: Entity, body: dict[str, Any]) -> tuple[int, Body]:
-    try:
-        batch = [messages.parse(bytes(entry["message"])) for entry in body["messages"]]
-    except MalformedError as error:
-        raise errors.bad_argument(str(error)) from error
-    for incoming in batch:
-        if len(incoming.payload) > MAX_MESSAGE_SIZE:
-            raise errors.message_too_large(len(incoming.payload), MAX_MESSAGE_SIZE)
-    numbers = entity.queue.send(batch, broker.world.now())
-    return 200, {"sequence-numbers": Array(UNDESCRIBED, Data.LONG, *numbers)}
-
-
-def _cancel_scheduled(_broker: Broker, entity: Entity, body: dict[str, Any]) -> tuple[int, Body]:
-    entity.queue.cancel_scheduled([int(number) for number in body["sequence-numbers"]])
-    return 200, None
 
 
 def _peek(_broker: Broker, entity: Entity, body: dict[str, Any]) -> tuple[int, Body]:
@@ -209,28 +172,12 @@ def _update_disposition(_broker: Broker, entity: Entity, body: dict[str, Any]) -
     return 200, None
 
 
-def _get_session_state(_broker: Broker, entity: Entity, body: dict[str, Any]) -> tuple[int, Body]:
-    session = entity.queue.held_session(body["session-id"])
-    return 200, {"session-state": entity.queue.session_states.get(session.session_id)}
-
-
-def _set_session_state(_broker: Broker, entity: Entity, body: dict[str, Any]) -> tuple[int, Body]:
-    session = entity.queue.held_session(body["session-id"])
-    state = body["session-state"]
-    entity.queue.set_session_state(session.session_id, None if state is None else bytes(state))
-    return 200, None
-
-
 # what a settlement is called when it comes over a link
 _SETTLEMENTS = {"completed": "complete", "abandoned": "abandon", "suspended": "dead_letter", "defered": "defer"}
 
 _OPERATIONS: dict[str, tuple[str, Operation | None]] = {
     _PREFIX + "renew-lock": ("renew_lock", _renew_lock),
     _PREFIX + "renew-session-lock": ("renew_session_lock", _renew_session_lock),
-    _PREFIX + "schedule-message": ("schedule", _schedule),
-    _PREFIX + "cancel-scheduled-message": ("cancel_scheduled", _cancel_scheduled),
     _PREFIX + "peek-message": ("peek", _peek),
     _PREFIX + "update-disposition": ("update_disposition", _update_disposition),
-    _PREFIX + "get-session-state": ("get_session_state", _get_session_state),
-    _PREFIX + "set-session-state": ("set_session_state", _set_session_state),
 }

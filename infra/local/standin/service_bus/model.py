@@ -1,8 +1,6 @@
 """What a queue holds: its settings, its messages and their locks. Times are seconds since the epoch."""
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 DEAD_LETTER_SUFFIX = "/$DeadLetterQueue"
@@ -13,8 +11,8 @@ LOCK_DURATION = 60.0  # seconds; Azure's default
 class QueueSettings:
     """How a queue behaves; the defaults are Azure's (learn.microsoft.com, service-bus-quotas and the ARM schema).
 
-    `lock_duration`, `default_ttl`, `duplicate_detection_window` in seconds; None means without. A dead-letter
-    sub-queue has no `max_delivery_count`: what lies there leaves it only by being settled.
+    `lock_duration`, `default_ttl` in seconds; None means without. A dead-letter sub-queue has no
+    `max_delivery_count`: what lies there leaves it only by being settled.
     """
 
     name: str
@@ -22,7 +20,6 @@ class QueueSettings:
     lock_duration: float = LOCK_DURATION
     max_delivery_count: int | None = 10
     default_ttl: float | None = None
-    duplicate_detection_window: float | None = None
     dead_letter_on_expiry: bool = False
 
 
@@ -75,35 +72,3 @@ class Message:
     delivery_count: int = 0
     death: DeathCertificate | None = None
     lock: MessageLock | None = None
-
-
-class QueueStore(Protocol):
-    """Where a queue writes its changes through to. `queue` is the queue's path, dead-letter suffix included."""
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """All changes inside become durable together."""
-        ...
-
-    def save(self, queue: str, message: Message) -> None:
-        """Store a new or changed message; locks are not stored."""
-        ...
-
-    def remove(self, queue: str, sequence_number: int) -> None:
-        """Forget a message."""
-        ...
-
-    def reserve(self, queue: str, sequence_number: int) -> None:
-        """Note that numbers up to and including this one may have been given out."""
-        ...
-
-    def remember_id(self, queue: str, message_id: str, at: float) -> None:
-        """Note a message id for duplicate detection."""
-        ...
-
-    def forget_id(self, queue: str, message_id: str) -> None:
-        """Drop a message id whose window has passed."""
-        ...
-
-    def save_session_state(self, queue: str, session_id: str, state: bytes | None) -> None:
-        """Store a session's state; None removes it."""
-        ...

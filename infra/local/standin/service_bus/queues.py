@@ -1,7 +1,7 @@
 """The semantics of a Service Bus queue, without protocol, I/O or clock: every method is told the time.
 
 Sources: learn.microsoft.com, service-bus-messaging: message-transfers-locks-settlement, message-sessions (with its
-table of delivery counts), message-sequencing, duplicate-detection, service-bus-dead-letter-queues, message-expiration.
+table of delivery counts), message-sequencing, service-bus-dead-letter-queues, message-expiration.
 
 Invariants, which tests/unit holds against a model: an acknowledged message is in exactly one of scheduled, ready,
 locked, dead-lettered, until it is completed or expires; while locked it goes to nobody else; ready messages leave in
@@ -10,8 +10,6 @@ the order of their sequence numbers, so that an abandoned one comes before later
 
 import heapq
 import itertools
-from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -23,9 +21,9 @@ from infra.local.standin.service_bus.model import (
     Message,
     MessageLock,
     QueueSettings,
-    QueueStore,
     SessionLock,
 )
+from infra.local.standin.service_bus.persistence import QueueStore
 
 _MAX_ID_LENGTH = 128  # of message and session ids: learn.microsoft.com, service-bus-quotas
 _NUMBERS_PER_RESERVATION = 1000
@@ -33,7 +31,10 @@ _NO_SESSION = ""
 
 
 class Queue:
-    """One queue with, unless it is one itself, its dead-letter sub-queue."""
+    """One queue with, unless it is one itself, its dead-letter sub-queue, and with what the store kept of both.
+
+    Locks are not kept: what was locked is ready again.
+    """
 
     def __init__(self, settings: QueueSettings, store: QueueStore, *, is_dead_letter_queue: bool = False) -> None:
         self.settings = settings
@@ -41,48 +42,23 @@ class Queue:
         self.dead_letters = None if is_dead_letter_queue else Queue(_grave(settings), store, is_dead_letter_queue=True)
         self.messages: dict[int, Message] = {}
         self.sessions: dict[str, SessionLock] = {}
-        self.session_states: dict[str, bytes] = {}
         self._store = store
         self._ready: dict[str, list[int]] = {}  # heaps of sequence numbers by session
         self._locked: dict[UUID, Message] = {}
-        self._seen: OrderedDict[str, float] = OrderedDict()  # message ids of the duplicate detection window
-        self._last_number = 0
-        self._reserved = 0
+        self._last_number = self._reserved = store.reserved(self.path)
         self._deadlines: list[tuple[float, int, Message | SessionLock]] = []
         self._tie = itertools.count()
-
-    def restore(
-        self,
-        messages: Iterable[Message],
-        *,
-        reserved: int = 0,
-        seen: Iterable[tuple[str, float]] = (),
-        session_states: Iterable[tuple[str, bytes]] = (),
-    ) -> None:
-        """Take over what a store kept. Locks were not kept: what was locked is ready again."""
-        for message in messages:
+        for message in store.load(self.path):
             self._place(message)
-        self._last_number = self._reserved = max(reserved, *self.messages, 0)
-        self._seen = OrderedDict(sorted(seen, key=lambda item: item[1]))
-        self.session_states = dict(session_states)
 
     # ---- senders
 
     def send(self, batch: list[Incoming], now: float) -> list[int]:
-        """Enqueue or schedule all messages or none. Gives their sequence numbers; a duplicate is dropped and has 0."""
+        """Enqueue or schedule all messages or none. Gives their sequence numbers."""
         for incoming in batch:
             self._check(incoming)
         with self._store.transaction():
             return [self._enqueue(incoming, now) for incoming in batch]
-
-    def cancel_scheduled(self, sequence_numbers: list[int]) -> None:
-        """Withdraw messages that are still scheduled, all or none."""
-        messages = [self.messages.get(number) for number in sequence_numbers]
-        if any(message is None or not message.scheduled for message in messages):
-            raise errors.message_not_found()
-        with self._store.transaction():
-            for number in sequence_numbers:
-                self._forget(number)
 
     def _check(self, incoming: Incoming) -> None:
         if self.settings.requires_session and not incoming.session_id:
@@ -95,8 +71,6 @@ class Queue:
                 raise errors.bad_argument(f"An id must not be longer than {_MAX_ID_LENGTH} characters.")
 
     def _enqueue(self, incoming: Incoming, now: float) -> int:
-        if self._is_duplicate(incoming.message_id, now):
-            return 0
         scheduled = incoming.scheduled_at is not None and incoming.scheduled_at > now
         start = incoming.scheduled_at if scheduled and incoming.scheduled_at is not None else now
         lives = [ttl for ttl in (incoming.ttl, self.settings.default_ttl) if ttl is not None]
@@ -110,18 +84,6 @@ class Queue:
         self._store.save(self.path, message)
         self._place(message)
         return message.sequence_number
-
-    def _is_duplicate(self, message_id: str | None, now: float) -> bool:
-        window = self.settings.duplicate_detection_window
-        if window is None or message_id is None:
-            return False
-        while self._seen and next(iter(self._seen.values())) <= now - window:
-            self._store.forget_id(self.path, self._seen.popitem(last=False)[0])
-        if message_id in self._seen:
-            return True
-        self._seen[message_id] = now
-        self._store.remember_id(self.path, message_id, now)
-        return False
 
     def _next_number(self) -> int:
         self._last_number += 1
@@ -142,14 +104,6 @@ class Queue:
             self._locked[message.lock.token] = message
             if session is None:
                 self._remind(message.lock.until, message)
-        return message
-
-    def take(self, session: SessionLock | None = None) -> Message | None:
-        """Remove and give the next message: receive-and-delete."""
-        self._require_session(session)
-        message = self._pop(session)
-        if message is not None:
-            self._forget(message.sequence_number)
         return message
 
     def complete(self, token: UUID, session: SessionLock | None = None) -> Message:
@@ -232,14 +186,6 @@ class Queue:
         if self.sessions.get(session.session_id) is session:
             for message in self._end_session(session):
                 self._place(message)
-
-    def set_session_state(self, session_id: str, state: bytes | None) -> None:
-        """Keep a state with the session; None removes it."""
-        self._store.save_session_state(self.path, session_id, state)
-        if state is None:
-            self.session_states.pop(session_id, None)
-        else:
-            self.session_states[session_id] = state
 
     # ---- time
 

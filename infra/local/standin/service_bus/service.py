@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import secrets
+from typing import Any
 
 from infra.local.standin.service_bus.amqp import Connection
 from infra.local.standin.service_bus.broker import Broker
@@ -19,8 +20,8 @@ class ServiceBus:
 
     operations = frozenset({  # as the journal names them
         "put_token", "open_sender", "open_receiver", "open_management", "accept_session",
-        "send", "schedule", "cancel_scheduled", "receive", "peek", "complete", "abandon", "dead_letter", "release",
-        "renew_lock", "renew_session_lock", "get_session_state", "set_session_state",
+        "send", "schedule", "receive", "peek", "complete", "abandon", "dead_letter", "release",
+        "renew_lock", "renew_session_lock",
     })  # fmt: skip
 
     def __init__(self, world: World) -> None:
@@ -37,32 +38,12 @@ class ServiceBus:
         for key in self._keys.values():
             world.secrets.add("service_bus_key", key)
 
-    def create_queue(
-        self,
-        name: str,
-        *,
-        requires_session: bool = False,
-        lock_duration: float = LOCK_DURATION,
-        max_delivery_count: int = 10,
-        default_ttl: float | None = None,
-        duplicate_detection_window: float | None = None,
-        dead_letter_on_expiry: bool = False,
-    ) -> None:
-        """Declare a queue; messages that the storage holds for it are in it again. Durations in seconds.
+    def create_queue(self, name: str, **settings: Any) -> None:
+        """Declare a queue, with settings of QueueSettings; messages that the storage holds for it are in it again.
 
         Queues are declared anew at every start, so that their settings may change between two.
         """
-        self._broker.create_queue(
-            QueueSettings(
-                name=name,
-                requires_session=requires_session,
-                lock_duration=lock_duration,
-                max_delivery_count=max_delivery_count,
-                default_ttl=default_ttl,
-                duplicate_detection_window=duplicate_detection_window,
-                dead_letter_on_expiry=dead_letter_on_expiry,
-            )
-        )
+        self._broker.create_queue(QueueSettings(name=name, **settings))
 
     @property
     def lock_duration(self) -> float:
