@@ -24,11 +24,12 @@ up: $(STAMP)  ## start stand-in and app and keep them running
 test: $(STAMP)  ## all tests
 	@$(PYTHON) -m pytest
 
-check: $(STAMP)  ## what CI runs: ruff, types, import contracts, tests
+check: $(STAMP)  ## what CI runs: ruff, types, import contracts, the core's coverage, tests
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@$(PYTHON) -m mypy
 	@PYTHONPATH=. .venv/bin/lint-imports
+	@$(PYTHON) -m pytest tests/unit/core --cov=shared.core --cov-branch --cov-fail-under=100
 	@$(PYTHON) -m pytest
 
 bench: $(STAMP)  ## the benchmarks, side by side: a table, and JSON under build/bench

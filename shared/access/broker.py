@@ -6,21 +6,22 @@ access is recorded, it works on documents signed by its lease, it leaves.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass
 
 from shared.access.budget import LIMIT, Budget
 from shared.access.compartment import Compartment, Granted
 from shared.access.documents import Documents, KeyRefusedError
 from shared.access.failures import REACTIONS, AccessError, Failure, unavailable
-from shared.access.models import Target
+from shared.access.models import Account, Target
 from shared.access.ports import AccountOpener, Anchors, Standing, Watcher
 from shared.access.recorder import Recorder
 from shared.access.retrieval import Steps
 from shared.core.audit import disclosure
 from shared.core.clock import Clock
-from shared.core.errors import BulkheadError
+from shared.core.errors import BulkheadError, bare
 from shared.core.ids import LeaseId, TenantId, new_id
 from shared.core.lease import (
     READING,
@@ -33,12 +34,11 @@ from shared.core.lease import (
     Purpose,
 )
 
-_LISTINGS = 3  # listed, regenerated, listed again, and once more for the other key
+_ATTEMPTS = 5  # listed, regenerated, listed again, once more for the other key; and some for what others interrupt
 # Seconds between two looks at whether a tenant with invocations inside is still active, and for such a look. Whoever
 # enters brings a registry entry that is up to 2 seconds old; so a lock is in force everywhere within 5.
 _STANDING_EVERY = 1.25
 _STANDING_WITHIN = 1.5
-_LONGEST_REMEMBERED = 600.0  # seconds, however long a Retry-After is
 _RECORDERS = 2_000  # writers of access logs remembered; a forgotten one begins a new chain
 
 
@@ -68,11 +68,11 @@ class Broker:
         self._limits = limits
         self._share = share
         self._instances = instances
-        self._compartments: dict[TenantId, Compartment] = {}
+        self._open: dict[Compartment, asyncio.TimerHandle | None] = {}  # and when its tenant's standing is looked at
+        self._shared: dict[Target, Compartment] = {}  # a changed target is another compartment
         self._budgets: dict[str, Budget] = {}
-        self._recorders: OrderedDict[TenantId, Recorder] = OrderedDict()
-        self._failed: dict[TenantId, tuple[float, AccessError]] = {}
-        self._timers: dict[Compartment, asyncio.TimerHandle] = {}
+        self._recorders: OrderedDict[tuple[TenantId, Account], Recorder] = OrderedDict()
+        self._failed: dict[Target, tuple[float, AccessError]] = {}
         self._looks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -82,14 +82,16 @@ class Broker:
         `watched` is False only for a tenant that is not in the registry yet, where nobody could lock it.
         Raises BulkheadError (unavailable) when a step fails for good or takes too long.
         """
-        compartment = self._enter(target, watched=watched)
-        holder = _Holder(self, compartment, purpose)
+        lease = self._new_lease(target, purpose)
+        compartment = self._compartment(target, watched=watched)
+        compartment.enter()
+        holder = _Holder(self, compartment, lease)
         try:
             await holder.renew(refused=False)
             yield self._accounts.open(target.account, holder)
         finally:
             holder.end()
-            self._leave(compartment)
+            compartment.leave()
 
     # --- the invocation's side ---------------------------------------------------------------------------------
 
@@ -108,51 +110,49 @@ class Broker:
             raise unavailable(error) from error
 
     async def _disclose(self, compartment: Compartment, lease: Lease, newer_than: int) -> tuple[AccountKey, int]:
-        refusals = 0
-        while refusals < _LISTINGS:
+        for _ in range(_ATTEMPTS):
             granted = await self._keys(compartment, newer_than)
             writing = granted.keyring.choose(WRITING, compartment.refused)
             key = writing if lease.purpose.writes else granted.keyring.choose(READING, compartment.refused)
             if writing is None or key is None:
-                break
+                compartment.refused.clear()  # the next invocation begins afresh
+                raise AccessError(5, Failure.KEYS_REFUSED)
             try:
                 await self._record(compartment, lease, key, writing, granted)
             except KeyRefusedError:  # regenerated since it was listed
                 compartment.refused.add(writing.fingerprint)
                 newer_than = granted.generation
-                refusals += 1
             except LeaseEndedError:
                 continue  # the key got too old or was replaced, or the invocation that wrote for all has ended
             else:
                 lease.hold(key, granted.until)
                 return key, granted.generation
-        compartment.refused.clear()  # the next invocation begins afresh
-        raise AccessError(5, Failure.KEYS_REFUSED)
+        raise AccessError(5, Failure.TRANSIENT)
 
     async def _keys(self, compartment: Compartment, newer_than: int) -> Granted:
-        if known := self._failed.get(compartment.target.tenant_id):
+        if known := self._failed.get(compartment.target):
             until, failed = known
             left = until - self._clock.monotonic()
             if left <= 0:
-                del self._failed[compartment.target.tenant_id]
+                del self._failed[compartment.target]
             elif not compartment.has_key(newer_than):
                 raise AccessError(failed.step, failed.failure, status=failed.status, retry_after=left)
         return await compartment.keys(newer_than)
 
     def _remember(self, target: Target, error: AccessError) -> None:
-        """For a while, the tenant's next invocations are told the same at once: a breaker for this tenant alone."""
+        """For a while, the next invocations for `target` are told the same at once: a breaker for it alone."""
         now = self._clock.monotonic()
+        if target in self._failed and self._failed[target][0] > now:
+            return  # this was told from memory
         seconds = REACTIONS[error.failure].remembered
         if error.failure is Failure.THROTTLED:
-            seconds = min(max(seconds, error.retry_after or 0.0), _LONGEST_REMEMBERED)
-        if seconds > 0 and target.tenant_id not in self._failed:
+            seconds = max(seconds, error.retry_after or 0.0)
+        if seconds > 0:
             self._failed = {one: known for one, known in self._failed.items() if known[0] > now}
-            # A copy: through traceback and cause the error itself holds what was sent, the credential among it.
-            kept = AccessError(error.step, error.failure, status=error.status)
-            self._failed[target.tenant_id] = (now + seconds, kept)
-            self._watcher(
-                "access_failed", tenant_id=target.tenant_id, step=error.step, failure=error.failure, status=error.status
-            )
+            self._failed[target] = (now + seconds, AccessError(error.step, error.failure, status=error.status))
+        self._watcher(
+            "access_failed", tenant_id=target.tenant_id, step=error.step, failure=error.failure, status=error.status
+        )
 
     async def _record(
         self, compartment: Compartment, lease: Lease, key: AccountKey, writing: AccountKey, granted: Granted
@@ -167,69 +167,65 @@ class Broker:
         own.hold(writing, granted.until)
         try:
             documents = self._accounts.open(target.account, _ForTheRecord(own))
-            await self._recorder(target.tenant_id).write(disclosed, documents)
+            await self._recorder(target).write(disclosed, documents)
         finally:
             own.end()
 
-    def _recorder(self, tenant_id: TenantId) -> Recorder:
-        recorder = self._recorders.get(tenant_id)
+    def _recorder(self, target: Target) -> Recorder:
+        one = target.tenant_id, target.account
+        recorder = self._recorders.get(one)
         if recorder is None:
-            recorder = self._recorders[tenant_id] = Recorder(tenant_id, self._clock, self._anchors, self._watcher)
+            recorder = self._recorders[one] = Recorder(target.tenant_id, self._clock, self._anchors, self._watcher)
             if len(self._recorders) > _RECORDERS:
                 self._recorders.popitem(last=False)  # what it is writing, it writes to the end
-        self._recorders.move_to_end(tenant_id)
+        self._recorders.move_to_end(one)
         return recorder
 
     # --- entering and leaving ----------------------------------------------------------------------------------
 
-    def new_lease(self, target: Target, purpose: Purpose) -> Lease:
-        """A lease without a key yet."""
+    def _new_lease(self, target: Target, purpose: Purpose) -> Lease:
         lease_id = LeaseId(new_id("lea", self._clock.now()))
         return Lease(lease_id, target.tenant_id, target.account.endpoint, purpose, self._clock.monotonic)
 
-    def _enter(self, target: Target, *, watched: bool) -> Compartment:
-        compartment = self._compartments.get(target.tenant_id) if self._share else None
-        if compartment is None or compartment.target != target:  # a changed target is another compartment
-            if compartment is not None and compartment.holders == 0:
-                self._stop_timer(compartment)
-                compartment.drop()
-            budget = self._budget(target.account.resource_id)
-            compartment = Compartment(target, self._steps, budget, self._limits, self._clock, self._watcher)
-            if self._share:
-                self._compartments[target.tenant_id] = compartment
-        if compartment.holders == 0 and watched:
-            self._set_timer(compartment, _STANDING_EVERY, self._look)
-        compartment.holders += 1
+    def _compartment(self, target: Target, *, watched: bool) -> Compartment:
+        """The compartment of `target`: the shared one, or a new one."""
+        shared = self._share and watched
+        compartment = self._shared.get(target) if shared else None
+        if compartment is None:
+            compartment = Compartment(
+                target, self._steps, self._budget(target.account.resource_id), self._limits, self._clock, self._watcher,
+                self._forget, keeps=shared,
+            )  # fmt: skip
+            self._open[compartment] = self._look_later(compartment) if watched else None
+            if shared:
+                self._shared[target] = compartment
         return compartment
 
-    def _leave(self, compartment: Compartment) -> None:
-        compartment.holders -= 1
-        if compartment.holders == 0:
-            self._rest(compartment)
-
-    def _rest(self, compartment: Compartment) -> None:
-        """Let an empty compartment forget, and forget it; look again when it must keep something for a while."""
-        self._stop_timer(compartment)
-        if self._compartments.get(compartment.target.tenant_id) is not compartment:
-            compartment.drop()
-        elif (seconds := compartment.tidy()) > 0:
-            self._set_timer(compartment, seconds, self._rest)
-        else:
-            del self._compartments[compartment.target.tenant_id]
+    def _forget(self, compartment: Compartment) -> None:
+        if timer := self._open.pop(compartment, None):
+            timer.cancel()
+        if self._shared.get(compartment.target) is compartment:
+            del self._shared[compartment.target]
 
     def _budget(self, account: str) -> Budget:
         now = self._clock.monotonic()
         budget = self._budgets.get(account)
         if budget is None:
             if len(self._budgets) % 1_000 == 999:  # now and then
-                self._budgets = {name: one for name, one in self._budgets.items() if not one.untouched(now)}
+                used = {compartment.target.account.resource_id for compartment in self._open}
+                self._budgets = {
+                    name: one for name, one in self._budgets.items() if name in used or not one.untouched(now)
+                }
             budget = self._budgets[account] = Budget.full(LIMIT / self._instances, now)
         return budget
 
     # --- revocation --------------------------------------------------------------------------------------------
 
+    def _look_later(self, compartment: Compartment) -> asyncio.TimerHandle:
+        # In no invocation's context: that may be long over by then.
+        return asyncio.get_running_loop().call_later(_STANDING_EVERY, self._look, compartment, context=Context())
+
     def _look(self, compartment: Compartment) -> None:
-        compartment.tidy()
         task = asyncio.create_task(self._confirm(compartment))
         self._looks.add(task)
         task.add_done_callback(self._looks.discard)
@@ -242,29 +238,20 @@ class Broker:
         except Exception as error:  # noqa: BLE001 - whatever it is, unknown means no
             reason = error if isinstance(error, BulkheadError) else unavailable(AccessError(5, Failure.TRANSIENT))
             self._watcher("leases_dropped", tenant_id=compartment.target.tenant_id, code=reason.code)
-            if self._compartments.get(compartment.target.tenant_id) is compartment:
-                del self._compartments[compartment.target.tenant_id]
-            compartment.close(reason)
+            self._forget(compartment)
+            compartment.close(bare(reason))
         else:
-            if compartment.holders > 0:
-                self._set_timer(compartment, _STANDING_EVERY, self._look)
-
-    def _set_timer(self, compartment: Compartment, seconds: float, call: Callable[[Compartment], None]) -> None:
-        self._stop_timer(compartment)
-        self._timers[compartment] = asyncio.get_running_loop().call_later(seconds, call, compartment)
-
-    def _stop_timer(self, compartment: Compartment) -> None:
-        if timer := self._timers.pop(compartment, None):
-            timer.cancel()
+            if compartment in self._open:
+                self._open[compartment] = self._look_later(compartment)
 
 
 class _Holder:
     """One invocation inside a compartment: signs with its lease, and gets a new key when it must."""
 
-    def __init__(self, broker: Broker, compartment: Compartment, purpose: Purpose) -> None:
+    def __init__(self, broker: Broker, compartment: Compartment, lease: Lease) -> None:
         self._broker = broker
         self._compartment = compartment
-        self._lease = broker.new_lease(compartment.target, purpose)
+        self._lease = lease
         self._key: AccountKey | None = None
         self._generation = 0
 
@@ -273,7 +260,9 @@ class _Holder:
         return self._lease.sign(endpoint, verb, resource_type, resource_link, date)
 
     async def renew(self, *, refused: bool) -> None:
-        """See Signer.renew. Raises LeaseEndedError when everybody has left the compartment."""
+        """See Signer.renew. Raises LeaseEndedError after the end."""
+        if self._lease.ended:
+            raise LeaseEndedError("this lease has ended")
         if refused and self._key is not None:
             self._compartment.refused.add(self._key.fingerprint)
         newer_than = self._generation if refused else 0

@@ -9,6 +9,8 @@ from typing import Literal
 
 from shared.core.errors import BulkheadError, Kind
 
+LONGEST_WAIT = 600.0  # seconds: nobody is made to wait longer, whatever a Retry-After says
+
 type Step = Literal[1, 2, 3, 5]  # 3 and 4 are one exchange with Resource Manager: the request and its answer
 
 
@@ -46,7 +48,7 @@ REACTIONS: dict[Failure, Reaction] = {
     Failure.CREDENTIAL_REJECTED: Reaction(4, 0.25, 2, "tenant_access_pending", 30),
     Failure.DENIED: Reaction(1, 0, 5, "tenant_access_denied", 60),
     Failure.NOT_FOUND: Reaction(1, 0, 5, "tenant_access_missing", 60),
-    Failure.THROTTLED: Reaction(2, 0, 5, "tenant_access_throttled", 5),
+    Failure.THROTTLED: Reaction(2, 1, 5, "tenant_access_throttled", 5),
     Failure.TRANSIENT: Reaction(3, 0.2, 0, "tenant_access_interrupted", 5),
     Failure.MISCONFIGURED: Reaction(1, 0, 5, "tenant_access_misconfigured", 300),
     Failure.KEYS_REFUSED: Reaction(1, 0, 2, "tenant_access_keys_refused", 10),
@@ -64,7 +66,7 @@ class AccessError(Exception):
         self.step = step
         self.failure = failure
         self.status = status
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else min(retry_after, LONGEST_WAIT)
 
 
 def unavailable(error: AccessError) -> BulkheadError:

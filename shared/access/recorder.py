@@ -5,6 +5,7 @@ Invocations that open the account at the same time are recorded together in one 
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 
 from shared.access import log
@@ -12,10 +13,11 @@ from shared.access.documents import Documents
 from shared.access.ports import Anchors, Watcher
 from shared.core.audit import START, Disclosure, Head, chain
 from shared.core.clock import Clock
-from shared.core.errors import BulkheadError
+from shared.core.errors import BulkheadError, bare
 from shared.core.ids import TenantId, new_id
 
 _MOST = 99  # records in a batch: Cosmos DB takes 100 documents, one is the head
+_WITHIN = 10.0  # seconds for a batch, which takes milliseconds; one that hangs must not keep the next ones waiting
 _ANCHORED_EVERY = 60.0  # seconds
 
 
@@ -45,7 +47,7 @@ class Recorder:
         """Return once the record is durable.
 
         Raises KeyRefusedError when the account does not take the key, LeaseEndedError when the lease that signed has
-        ended meanwhile, BulkheadError when the account does not answer: then nothing may be disclosed.
+        ended meanwhile, BulkheadError or TimeoutError when the account does not answer: then nothing may be disclosed.
         """
         waiting = _Waiting(disclosed, documents)
         self._waiting.append(waiting)
@@ -70,7 +72,7 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is each waiting invocation's failure
             for one in batch:
                 if not one.written.done():
-                    one.written.set_exception(error)
+                    one.written.set_exception(bare(error))
         else:
             for one in batch:
                 if not one.written.done():
@@ -80,12 +82,13 @@ class Recorder:
         records, head = chain(self._head, disclosed)
         month = self._clock.now().strftime("%Y-%m")
         try:
-            await documents.write_together(
-                log.CONTAINER,
-                month,
-                [log.record_document(one, month) for one in records],
-                [log.head_document(head, month)],
-            )
+            async with asyncio.timeout(_WITHIN):
+                await documents.write_together(
+                    log.CONTAINER,
+                    month,
+                    [log.record_document(one, month) for one in records],
+                    [log.head_document(head, month)],
+                )
         except Exception:
             # It may have been written all the same, if only the answer was lost. So this chain ends here, whole either
             # way.
@@ -97,7 +100,8 @@ class Recorder:
     def _anchor_soon(self) -> None:
         if self._to_anchor and self._anchoring is None:
             due = max(0.0, self._anchored + _ANCHORED_EVERY - self._clock.monotonic())
-            self._anchoring = asyncio.get_running_loop().call_later(due, self._anchor_now)
+            # In no invocation's context: that may be long over by then.
+            self._anchoring = asyncio.get_running_loop().call_later(due, self._anchor_now, context=Context())
 
     def _anchor_now(self) -> None:
         self._anchoring = asyncio.create_task(self._anchor())

@@ -10,7 +10,6 @@ daemon's token.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from shared.access.budget import Budget
@@ -34,13 +33,11 @@ class Steps:
         identity_provider: IdentityProvider,
         resource_manager: ResourceManager,
         clock: Clock,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._vault = vault
         self._identity_provider = identity_provider
         self._resource_manager = resource_manager
         self._clock = clock
-        self._sleep = sleep
 
     async def retrieve(self, target: Target, budget: Budget, kept: "KeptToken") -> tuple[Keyring, KeySource]:
         """The account's keys, and whether a kept token shortened the way. Raises AccessError.
@@ -56,7 +53,7 @@ class Steps:
                 pause = max(reaction.pause * 2 ** (attempt - 1), error.retry_after or 0.0)
                 if attempt >= reaction.attempts or pause > _LONGEST_PAUSE:
                     raise
-            await self._sleep(pause)
+            await asyncio.sleep(pause)
             attempt += 1
 
     async def _once(self, target: Target, budget: Budget, kept: "KeptToken") -> tuple[Keyring, KeySource]:

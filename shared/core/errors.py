@@ -55,6 +55,12 @@ class BulkheadError(Exception):
         self.fields = fields
 
 
+def bare[E: Exception](error: E) -> E:
+    """`error` without traceback and causes: through them it keeps what was sent alive, a credential among it."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
 def not_found(noun: str) -> BulkheadError:
     """The answer for an object that is absent or another tenant's: the two must look the same."""
     return BulkheadError(Kind.NOT_FOUND, "not_found", f"There is no such {noun}.")

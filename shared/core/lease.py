@@ -4,9 +4,9 @@ The key never leaves the lease. Whoever works on the account asks the lease to s
 sending; when the lease has ended or is too old, it signs nothing more and holds no key.
 """
 
-import base64
 import hashlib
 import hmac
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -114,6 +114,11 @@ class Lease:
         self._expires = until
 
     @property
+    def ended(self) -> bool:
+        """Whether it is over for good."""
+        return self._ended
+
+    @property
     def live(self) -> bool:
         """Whether the lease signs now."""
         return self._key is not None and not self._key.secret.forgotten and self._monotonic() < self._expires
@@ -133,8 +138,9 @@ class Lease:
             self._key = None
             raise LeaseExpiredError("this lease is beyond its maximum age")
         text = f"{verb.lower()}\n{resource_type.lower()}\n{resource_link}\n{date.lower()}\n\n"
-        digest = hmac.digest(base64.b64decode(self._key.secret.reveal()), text.encode(), hashlib.sha256)
-        return quote(f"type=master&ver=1.0&sig={base64.b64encode(digest).decode()}", safe="-_.!~*'()")
+        # binascii, not base64: it is not written in Python, so no frame of an error's traceback has the key.
+        digest = hmac.digest(a2b_base64(self._key.secret.reveal()), text.encode(), hashlib.sha256)
+        return quote(f"type=master&ver=1.0&sig={b2a_base64(digest, newline=False).decode()}", safe="-_.!~*'()")
 
     def end(self) -> None:
         """Forget the key, for good. May be called again."""

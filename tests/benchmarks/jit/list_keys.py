@@ -23,7 +23,7 @@ from shared.core.errors import BulkheadError
 from shared.core.ids import DirectoryId, RequestId, TenantId
 from shared.core.lease import Keyring, LeaseLimits, Purpose
 from shared.core.secret import Secret
-from tests.benchmarks.harness.virtual_time import VirtualTimeLoop
+from tests.virtual_time import VirtualTimeLoop
 
 RATES = (0.5, 1.0, 1.67, 2.0, 5.0, 10.0, 20.0)  # requests a second of the one tenant
 INSTANCES = (1, 4, 40)

@@ -1,4 +1,6 @@
-from shared.core.errors import BulkheadError, FieldError, Kind, not_found
+import pytest
+
+from shared.core.errors import BulkheadError, FieldError, Kind, bare, not_found
 
 
 def test_an_error_carries_a_code_and_a_detail() -> None:
@@ -16,3 +18,13 @@ def test_absent_and_foreign_objects_look_the_same() -> None:
     assert (one.code, one.detail, one.fields, one.retry_after) == (
         other.code, other.detail, other.fields, other.retry_after,
     )  # fmt: skip
+
+
+def test_a_bare_error_keeps_nothing_of_how_it_came_about() -> None:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        int("what was sent")
+    error = caught.value
+    assert error.__traceback__ is not None
+    assert bare(error) is error
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+    assert "invalid literal" in str(error)
