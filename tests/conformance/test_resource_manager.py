@@ -294,7 +294,7 @@ async def test_token_outlives_its_removed_credential(cloud: Any, http: aiohttp.C
 
 
 @pytest.mark.standin
-@pytest.mark.plays("resource_manager", "get_account get_application get_resource_group")
+@pytest.mark.plays("resource_manager", "get_account get_application")
 async def test_what_is_not_there(cloud: Any, http: aiohttp.ClientSession, changing: Any) -> None:
     token = token_of(cloud, changing)
     group = changing.account_id.partition("/providers/")[0]
@@ -303,7 +303,6 @@ async def test_what_is_not_there(cloud: Any, http: aiohttp.ClientSession, changi
     # Source: learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-not-found
     for path, code in (
         (f"{group}/providers/Microsoft.DocumentDB/databaseAccounts/none", "ResourceNotFound"),
-        (f"{subscription}/resourceGroups/none", "ResourceGroupNotFound"),
         (f"{group}/providers/Microsoft.Solutions/applications/none", "ResourceNotFound"),
     ):
         status, body, _ = await send(http, token, "GET", path)
@@ -322,7 +321,7 @@ async def test_requests_that_name_nothing(
         assert (answer.status, (await answer.json())["error"]["code"]) == (400, "MissingApiVersionParameter")
 
 
-@pytest.mark.plays("resource_manager", "get_application get_resource_group")
+@pytest.mark.plays("resource_manager", "get_application list_accounts")
 @pytest.mark.inferred("the principals of a definition's authorizations may read the application itself")
 async def test_managed_application(
     cloud: Any,
@@ -343,14 +342,15 @@ async def test_managed_application(
     assert properties["managedResourceGroupId"] == tenant.account_id.partition("/providers/")[0]
     assert properties["provisioningState"] == "Succeeded"
     control = (await control_identity.get_token(SCOPE)).token
-    status, group, _ = await send(http, control, "GET", properties["managedResourceGroupId"], RESOURCES)
-    assert (status, group["managedBy"]) == (200, tenant.application_id)
+    accounts = "/providers/Microsoft.DocumentDB/databaseAccounts"
+    status, found, _ = await send(http, control, "GET", properties["managedResourceGroupId"] + accounts)
+    assert (status, [one["id"] for one in found["value"]]) == (200, [tenant.account_id])
     # A principal that the definition's authorizations do not list sees nothing.
     data = (await data_identity.get_token(SCOPE)).token
     assert (await send(http, data, "GET", tenant.application_id, SOLUTIONS))[0] == 403
     # The customer's own group, beside the managed one, is closed to the publisher.
     own_group = tenant.application_id.partition("/providers/")[0]
-    assert (await send(http, control, "GET", own_group, RESOURCES))[0] == 403
+    assert (await send(http, control, "GET", own_group + accounts))[0] == 403
 
 
 @pytest.mark.plays("resource_manager", "get_subscription")
@@ -530,13 +530,14 @@ async def test_unauthenticated_sdk_call(tenant: Any, options: dict[str, Any]) ->
         ("GET", "{account}/sqlDatabases"),
         ("GET", "{group}/providers/Microsoft.Resources/deployments/any"),
         ("GET", "/subscriptions"),
+        ("GET", "{group}"),
         ("GET", "{group}/providers/Microsoft.Authorization/roleDefinitions"),
         ("GET", "{group}/providers/Microsoft.Authorization/roleAssignments"),
     ],
 )
 @pytest.mark.not_played(
-    "changing and deleting accounts, connection strings, databases and containers; deployments; lists of "
-    "subscriptions, role definitions and role assignments; requests for JIT access to a managed application"
+    "changing and deleting accounts, connection strings, databases and containers; deployments; resource groups; "
+    "lists of subscriptions, role definitions and role assignments; requests for JIT access to a managed application"
 )
 async def test_calls_that_are_not_played(
     cloud: Any, http: aiohttp.ClientSession, tenant: Any, method: str, path: str

@@ -5,14 +5,11 @@ import json
 from typing import Any
 
 import pytest
-from azure.cosmos import PartitionKey
-from azure.cosmos.partition_key import _Undefined
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.local.standin.cosmos.errors import CosmosError
 from infra.local.standin.cosmos.partitions import PartitionKey as Key
-from infra.local.standin.cosmos.partitions import effective_partition_key
 from infra.local.standin.cosmos.query.execution import run
 from infra.local.standin.cosmos.query.language import parse_condition, parse_query
 from infra.local.standin.cosmos.query.planning import make_plan
@@ -198,13 +195,3 @@ def test_plan_of_an_ordered_query(where: str) -> None:
     assert rows[-1] == {"_rid": "r3", "orderByItems": [{"item": -3}], "payload": bodies[3]}
     (undefined,) = results(text, [{"id": "1", "n": 5, "_rid": "r"}], n=1)
     assert undefined["orderByItems"] == [{}]
-
-
-@given(st.one_of(st.text(max_size=40), st.booleans(), st.none(), st.floats(allow_nan=False, allow_infinity=False)))
-def test_places_partition_keys_as_the_sdk_does(value: Any) -> None:
-    # azure-cosmos partition_key.py, hash version 2.
-    assert effective_partition_key(value) == PartitionKey("/pk")._get_effective_partition_key_string([value])
-
-
-def test_places_an_undefined_partition_key_as_the_sdk_does() -> None:
-    assert effective_partition_key({}) == PartitionKey("/pk")._get_effective_partition_key_string([_Undefined()])

@@ -121,7 +121,6 @@ class AccountOperations:
             "documentEndpoint": f"https://{account.name}-{LOCATION}.documents.azure.com:443/",
             "provisioningState": "Succeeded",
             "failoverPriority": 0,
-            "isZoneRedundant": False,
         }
         metadata = {
             _FIELDS[kind]: {"generationTime": moment}
@@ -138,18 +137,11 @@ class AccountOperations:
             "properties": {
                 "provisioningState": "Updating" if self._regenerations.running(account.name) else "Succeeded",
                 "documentEndpoint": f"https://{account.name}.documents.azure.com:443/",
-                "publicNetworkAccess": "Enabled",
                 "disableLocalAuth": account.local_auth_disabled,
                 "disableKeyBasedMetadataWriteAccess": account.key_metadata_writes_disabled,
                 "databaseAccountOfferType": "Standard",
                 "minimalTlsVersion": "Tls12",
-                "consistencyPolicy": {
-                    "defaultConsistencyLevel": "Session",
-                    "maxIntervalInSeconds": 5,
-                    "maxStalenessPrefix": 100,
-                },
-                "writeLocations": [location],
-                "readLocations": [location],
+                "consistencyPolicy": {"defaultConsistencyLevel": "Session"},
                 "locations": [location],
                 "capabilities": [{"name": "EnableServerless"}],
                 "keysMetadata": metadata,

@@ -88,7 +88,6 @@ _BUILT_IN = {
             actions=(
                 "Microsoft.DocumentDb/databaseAccounts/*",
                 "Microsoft.Authorization/*/read",
-                "Microsoft.Resources/subscriptions/resourceGroups/read",
             ),
             not_actions=(
                 "Microsoft.DocumentDB/databaseAccounts/readonlyKeys/*",
@@ -107,7 +106,6 @@ _BUILT_IN = {
             actions=(
                 "Microsoft.Authorization/*/read",
                 "Microsoft.DocumentDb/databaseAccounts/*",
-                "Microsoft.Resources/subscriptions/resourceGroups/read",
             ),
         ),
         RoleDefinition(

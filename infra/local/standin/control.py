@@ -54,20 +54,8 @@ class _Regeneration(_Body):
     key_kind: KeyKind
 
 
-class _Rule(_Body):
-    service: ServiceName
-    operation: str | None = None
-    target: str | None = None
-    status: int | None = None
-    retry_after: float | None = None
-    delay_ms: float | None = None
-    drop: bool | Literal["request", "answer"] = False
-    times: int | None = None
-    probability: float = 1.0
-
-
 class _Faults(_Body):
-    rules: list[_Rule]
+    rules: list[FaultRule]
 
 
 class Control:
@@ -98,7 +86,6 @@ class Control:
                 web.get("/faults", self._read_faults),
                 web.put("/faults", self._set_faults),
                 web.delete("/faults", self._clear_faults),
-                web.get("/settings", self._read_settings),
                 web.put("/settings", self._set_settings),
                 web.post("/cosmos/{account}/regenerate", self._regenerate),
                 web.get("/secrets", self._read_secrets),
@@ -171,29 +158,22 @@ class Control:
         return await self._read_latency(request)
 
     async def _read_faults(self, _request: web.Request) -> web.Response:
-        return web.json_response({"rules": [asdict(rule) for rule in self._world.weather.rules]})
+        return web.json_response({"rules": msgspec.to_builtins(self._world.weather.rules)})
 
     async def _set_faults(self, request: web.Request) -> web.Response:
-        """Replaces all rules; `retry_after` alone means 429."""
-        rules = [FaultRule(**msgspec.structs.asdict(rule)) for rule in (await _read(request, _Faults)).rules]
-        for rule in rules:
-            if rule.retry_after is not None and rule.status is None:
-                rule.status = 429
-        self._world.weather.set_rules(rules)
+        """Replaces all rules."""
+        self._world.weather.set_rules((await _read(request, _Faults)).rules)
         return await self._read_faults(request)
 
     async def _clear_faults(self, _request: web.Request) -> web.Response:
         self._world.weather.set_rules([])
         return web.Response(status=204)
 
-    async def _read_settings(self, _request: web.Request) -> web.Response:
-        return web.json_response(msgspec.to_builtins(self._world.settings))
-
     async def _set_settings(self, request: web.Request) -> web.Response:
         """Replaces all settings; one that is not given gets its default."""
         self._world.change(await _read(request, Settings))
         self._azure.service_bus.set_lock_duration(self._world.settings.lock_seconds)
-        return await self._read_settings(request)
+        return web.json_response(msgspec.to_builtins(self._world.settings))
 
     async def _regenerate(self, request: web.Request) -> web.Response:
         """The customer regenerates a key in the portal; here it changes at once."""

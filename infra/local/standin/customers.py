@@ -15,7 +15,7 @@ from infra.local.standin.azure import Azure
 from infra.local.standin.certificates import ClientCertificate
 from infra.local.standin.directories import SECRET_LIFETIME
 from infra.local.standin.locks import Level, Lock
-from infra.local.standin.resources import ManagedApplication, ResourceGroup, Subscription
+from infra.local.standin.resources import ManagedApplication, Subscription
 from infra.local.standin.storage import Table
 
 type CredentialKind = Literal["secret", "certificate", "federated"]
@@ -136,8 +136,6 @@ class Customers:
         subscription = f"/subscriptions/{tenant.subscription_id}"
         managed_group = f"{subscription}/resourceGroups/{tenant.resource_group}"
         resources, authorization = self._azure.resources, self._azure.authorization
-        resources.add_group(ResourceGroup(f"{subscription}/resourceGroups/rg-{tenant.name}"))
-        resources.add_group(ResourceGroup(managed_group, managed_by=tenant.application_id))
         outputs = {
             "account": tenant.cosmos_account,
             "endpoint": f"https://{tenant.cosmos_account}.documents.azure.com:443/",

@@ -190,10 +190,8 @@ class Entra:
     def _known_resource(self, resource: str) -> bool:
         resource = resource.rstrip("/")
         account = resource.removeprefix("https://").removesuffix(".documents.azure.com")
-        return (
-            resource in RESOURCES
-            or (resource == f"https://{account}.documents.azure.com" and self._accounts.get(account) is not None)
-            or self._directories.application(resource.removeprefix("api://")) is not None
+        return resource in RESOURCES or (
+            resource == f"https://{account}.documents.azure.com" and self._accounts.get(account) is not None
         )
 
     async def _openid_configuration(self, call: Call, directory_id: str) -> Answer:

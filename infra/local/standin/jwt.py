@@ -6,19 +6,17 @@ Source: learn.microsoft.com/entra/identity-platform/access-token-claims-referenc
 """
 
 import base64
+import hashlib
 import json
 import random
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import jwt
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
-from cryptography.x509.oid import NameOID
 
 from infra.local.standin.wire import World
 
@@ -78,44 +76,32 @@ class TokenIssuer:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._key, self._certificate = self._load_or_create()
+        self._key = self._load_or_create()
         self._public = self._key.public_key()
-        self.key_id = base64url(self._certificate.fingerprint(hashes.SHA1()))  # noqa: S303 - x5t is SHA-1 by RFC 7515
+        numbers = self._public.public_numbers()
+        self._modulus = base64url(numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8))
+        self.key_id = base64url(hashlib.sha256(self._modulus.encode()).digest()[:20])
         self._forger: RSAPrivateKey | None = None
         self._verified: dict[str, Claims] = {}
 
-    def _load_or_create(self) -> tuple[RSAPrivateKey, x509.Certificate]:
+    def _load_or_create(self) -> RSAPrivateKey:
         stored = dict(self._world.storage.load("entra/signing_key"))
         if stored:
             key = serialization.load_pem_private_key(stored["key"].encode(), None)
             assert isinstance(key, RSAPrivateKey)  # noqa: S101 - written below
-            return key, x509.load_pem_x509_certificate(stored["certificate"].encode())
+            return key
         key = generate_private_key(65537, 2048)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "accounts.accesscontrol.windows.net")])
-        start = datetime.fromtimestamp(self._world.now(), UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(start - timedelta(days=1))
-            .not_valid_after(start + timedelta(days=3650))
-            .sign(key, hashes.SHA256())
-        )
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        with self._world.storage.transaction():
-            self._world.storage.put("entra/signing_key", "key", pem.decode())
-            self._world.storage.put(
-                "entra/signing_key", "certificate", certificate.public_bytes(serialization.Encoding.PEM).decode()
-            )
-        return key, certificate
+        self._world.storage.put("entra/signing_key", "key", pem.decode())
+        return key
 
     def jwks(self, directory_id: str) -> dict[str, Any]:
-        """The key set that `discovery/v2.0/keys` publishes for a directory (or `common`, with a template issuer)."""
-        numbers = self._public.public_numbers()
+        """The key set that `discovery/v2.0/keys` publishes for a directory (or `common`, with a template issuer).
+
+        Without the certificate that Entra adds to each key.
+        """
         shared = directory_id in {"common", "organizations"}
         return {
             "keys": [
@@ -123,10 +109,8 @@ class TokenIssuer:
                     "kty": "RSA",
                     "use": "sig",
                     "kid": self.key_id,
-                    "x5t": self.key_id,
-                    "n": base64url(numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8)),
-                    "e": base64url(numbers.e.to_bytes(3)),
-                    "x5c": [base64.b64encode(self._certificate.public_bytes(serialization.Encoding.DER)).decode()],
+                    "n": self._modulus,
+                    "e": "AQAB",
                     "cloud_instance_name": "microsoftonline.com",
                     "issuer": v2_issuer("{tenantid}" if shared else directory_id),
                 }
@@ -220,7 +204,7 @@ class TokenIssuer:
         key = self._key
         if forged:
             self._forger = key = self._forger or generate_private_key(65537, 2048)
-        token = jwt.encode(dict(claims), key, algorithm="RS256", headers={"kid": self.key_id, "x5t": self.key_id})
+        token = jwt.encode(dict(claims), key, algorithm="RS256", headers={"kid": self.key_id})
         self._world.secrets.add("access_token", token)
         return token
 

@@ -12,7 +12,7 @@ from infra.local.standin.authorization import (
 )
 from infra.local.standin.azure import Azure
 from infra.local.standin.directories import Group, Identity
-from infra.local.standin.resources import Grant, ResourceGroup, Subscription
+from infra.local.standin.resources import Grant, Subscription
 from infra.local.standin.vaults import Vault
 
 DIRECTORY_ID = "8c1e5a40-3f0b-4d27-9c55-b1a7e0d4c201"
@@ -82,7 +82,6 @@ def establish(azure: Azure) -> None:
     with world.storage.transaction():
         directories.create(DIRECTORY_ID, "Bulkhead")
         azure.resources.add_subscription(Subscription(SUBSCRIPTION_ID, DIRECTORY_ID, "Bulkhead production"))
-        azure.resources.add_group(ResourceGroup(RESOURCE_GROUP_ID))
         for client_id, name in ((API_CLIENT_ID, "Bulkhead API"), (FRONT_END_CLIENT_ID, "Bulkhead front end")):
             if directories.application(client_id) is None:
                 directories.create_application(DIRECTORY_ID, name, client_id=client_id)

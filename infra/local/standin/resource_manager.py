@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from infra.local.standin.account_operations import AccountOperations
 from infra.local.standin.arm import ArmError, ArmRequest, not_found
@@ -73,8 +72,6 @@ class ResourceManager:
         table = (
             ("GET", rf"(?P<id>{_SUBSCRIPTION})", "get_subscription", "Microsoft.Resources/subscriptions/read",
              self._subscription),
-            ("GET", rf"(?P<id>{_GROUP})", "get_resource_group",
-             "Microsoft.Resources/subscriptions/resourceGroups/read", self._group),
             ("GET", rf"(?P<id>{_APPLICATION})", "get_application", "Microsoft.Solutions/applications/read",
              self._application),
             ("GET", rf"(?P<id>{_GROUP}){_ACCOUNTS}", "list_accounts", f"{_DOCUMENTDB}/read", accounts.list_in_group),
@@ -248,23 +245,6 @@ class ResourceManager:
             "state": "Enabled",
             "authorizationSource": "RoleBased",
         }
-        return Answer(200, body)
-
-    def _group(self, request: ArmRequest) -> Answer:
-        group = self._resources.group(request.resource_id)
-        if group is None:
-            raise ArmError(
-                404, "ResourceGroupNotFound", f"Resource group '{request.parts['group']}' could not be found."
-            )
-        body: dict[str, Any] = {
-            "id": group.id,
-            "name": group.id.rpartition("/")[2],
-            "type": "Microsoft.Resources/resourceGroups",
-            "location": LOCATION,
-            "properties": {"provisioningState": "Succeeded"},
-        }
-        if group.managed_by:
-            body["managedBy"] = group.managed_by
         return Answer(200, body)
 
     def _application(self, request: ArmRequest) -> Answer:

@@ -1,4 +1,4 @@
-"""Resource Manager's own objects: subscriptions, resource groups, managed applications. State only."""
+"""Resource Manager's own objects: subscriptions, managed applications. State only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +16,6 @@ class Subscription:
     id: str  # GUID
     directory_id: str
     name: str
-
-
-@dataclass(slots=True, frozen=True)
-class ResourceGroup:
-    """A resource group; `managed_by` is the managed application of a managed one."""
-
-    id: str
-    managed_by: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,11 +39,10 @@ class ManagedApplication:
 
 
 class Resources:
-    """Subscriptions, resource groups and managed applications. Ids ignore case."""
+    """Subscriptions and managed applications. Ids ignore case."""
 
     def __init__(self, world: World) -> None:
         self._subscriptions = Table(world.storage, "resources/subscriptions", Subscription)
-        self._groups = Table(world.storage, "resources/groups", ResourceGroup)
         self._applications = Table(world.storage, "resources/applications", ManagedApplication)
         self._publishers: dict[str, str] = {}  # subscription -> directory of the publisher of an application there
         for application in self._applications:
@@ -64,14 +55,6 @@ class Resources:
     def subscription(self, subscription_id: str) -> Subscription | None:
         """The subscription of this GUID."""
         return self._subscriptions.get(subscription_id.lower())
-
-    def add_group(self, group: ResourceGroup) -> None:
-        """Add or replace a resource group."""
-        self._groups.put(group.id.lower(), group)
-
-    def group(self, group_id: str) -> ResourceGroup | None:
-        """The resource group of this resource id."""
-        return self._groups.get(group_id.lower())
 
     def add_application(self, application: ManagedApplication) -> None:
         """Add or replace a managed application; a subscription has at most one."""
@@ -92,9 +75,8 @@ class Resources:
         return directory_id in (subscription.directory_id, self._publishers.get(subscription.id.lower()))
 
     def remove(self, application: ManagedApplication) -> None:
-        """Remove a managed application with its managed resource group."""
+        """Remove a managed application."""
         self._applications.remove(application.id.lower())
-        self._groups.remove(application.managed_resource_group_id.lower())
         del self._publishers[application.id.split("/")[2].lower()]
 
     def _note_publisher(self, application: ManagedApplication) -> None:

@@ -6,7 +6,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal, Protocol
@@ -128,11 +128,11 @@ class Journal:
         return list(islice(self._entries, start, None)), self._next
 
 
-@dataclass(slots=True)
-class FaultRule:
+class FaultRule(msgspec.Struct, forbid_unknown_fields=True):
     """One injected fault. A rule without `operation`, `target` matches all; `target` matches as a substring.
 
-    `status` answers with the service's error of that status instead of carrying the call out; `drop` closes the
+    `status` answers with the service's error of that status instead of carrying the call out (`retry_after` alone means
+    429); `drop` closes the
     connection, True or "request" before the call is carried out, "answer" after; `times` ends the rule.
     """
 
@@ -146,6 +146,10 @@ class FaultRule:
     times: int | None = None
     probability: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.retry_after is not None and self.status is None:
+            self.status = 429
+
 
 class Weather:
     """Latency and faults that are in force. They stay so over a restart."""
@@ -154,7 +158,7 @@ class Weather:
         self._storage = storage
         stored = dict(storage.load("weather"))
         self.latency_ms: dict[ServiceName, float] = json.loads(stored.get("latency", "{}"))
-        self.rules = [FaultRule(**rule) for rule in json.loads(stored.get("rules", "[]"))]
+        self.rules = msgspec.json.decode(stored.get("rules", "[]"), type=list[FaultRule])
         self._random = random.Random()  # noqa: S311 - chance of a fault, nothing secret
 
     def set_latency(self, milliseconds: Mapping[ServiceName, float]) -> None:
@@ -168,7 +172,7 @@ class Weather:
         self._save_rules()
 
     def _save_rules(self) -> None:
-        self._storage.put("weather", "rules", json.dumps([asdict(rule) for rule in self.rules]))
+        self._storage.put("weather", "rules", msgspec.json.encode(self.rules).decode())
 
     def strike(self, service: ServiceName, operation: str, target: str) -> FaultRule | None:
         """The first rule that applies to this call now, counted as used."""
