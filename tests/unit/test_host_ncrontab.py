@@ -41,7 +41,21 @@ def test_the_next_run(expression: str, moment: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["* * * *", "60 * * * * *", "* * * * * 7", "*/0 * * * * *", "a * * * * *", "* * * 0 * *", "* * * * FEBR-X *", ""],
+    [
+        "* * * *",
+        "60 * * * * *",
+        "* * * * * 7",
+        "*/0 * * * * *",
+        "a * * * * *",
+        "* * * 0 * *",
+        "* * * * FEBR-X *",
+        "",
+        "0 0 0 L * *",
+        "0 0 0 * * 1#2",
+        "R * * * * *",
+        "@daily",
+        "0 0 0 ? * *",
+    ],
 )
 def test_what_is_no_schedule(expression: str) -> None:
     with pytest.raises(ScheduleError):
@@ -50,4 +64,4 @@ def test_what_is_no_schedule(expression: str) -> None:
 
 def test_a_day_that_never_comes() -> None:
     with pytest.raises(ScheduleError):
-        after("0 0 0 30 2 *", "2026-11-24T00:00:00")
+        CronSchedule("0 0 0 30 2 *")

@@ -6,9 +6,7 @@ query values left out, the body as bytes and only when the request has a Content
 therefore arrives without its body, as on Azure (Azure/azure-functions-nodejs-worker#524).
 """
 
-from http.cookies import Morsel
 from typing import Any
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -48,8 +46,8 @@ def response(value: Any) -> web.Response:
         if name.lower() not in ("content-length", "transfer-encoding"):  # the server's own affair
             answer.headers[name] = header.value
     for cookie in content.get("cookies") or ():
-        for name, morsel in cookie.items():
-            answer.headers.add("Set-Cookie", _set_cookie(name, morsel))
+        for morsel in cookie.values():
+            answer.headers.add("Set-Cookie", morsel.OutputString())
     answer.headers["Server"] = "Kestrel"
     return answer
 
@@ -57,16 +55,3 @@ def response(value: Any) -> web.Response:
 def empty(status: int) -> web.Response:
     """An answer of the host itself: Azure's host adds no body to its refusals."""
     return web.Response(status=status, headers={"Server": "Kestrel"})
-
-
-def _set_cookie(name: str, morsel: "Morsel[str]") -> str:
-    """A cookie as ASP.NET Core writes it (Microsoft.Net.Http.Headers.SetCookieHeaderValue)."""
-    parts = [f"{name}={quote(morsel.value, safe='')}"]
-    parts += [f"{key}={morsel[key]}" for key in ("expires", "max-age", "domain", "path") if morsel[key]]
-    if morsel["secure"]:
-        parts.append("secure")
-    if morsel["samesite"]:
-        parts.append(f"samesite={morsel['samesite'].lower()}")
-    if morsel["httponly"]:
-        parts.append("httponly")
-    return "; ".join(parts)

@@ -5,7 +5,6 @@ and takes the first that matches (Azure/azure-functions-host#9876, open). `hidde
 A path that matches with no allowed method is 404, not 405 (Azure/azure-functions-host#10098, open).
 """
 
-import itertools
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -81,12 +80,6 @@ class Route[T]:
             return None
         return values
 
-    def literal(self, index: int) -> str | None:
-        """The text that a path's segment at `index` must be, in lower case; None when several may do."""
-        if index < len(self.segments) and self.segments[index].parameter is None:
-            return self.segments[index].before.lower()
-        return None
-
     def example(self) -> list[str]:
         """Segments that this route's literals match, with an unlikely text for parameters."""
         return [s.before + ("\x00" if s.parameter else "") + s.after for s in self.segments]
@@ -97,19 +90,11 @@ class RouteTable[T]:
 
     def __init__(self, routes: list[Route[T]]) -> None:
         self._routes = routes
-        # most routes are told apart by the literal behind the common prefix: only those that can match are tried
-        self._depth = next(
-            depth for depth in itertools.count() if len({r.literal(depth) for r in routes} | {None}) != 2
-        )
-        literals = {route.literal(self._depth) for route in routes} - {None}
-        self._by_literal = {text: [r for r in routes if r.literal(self._depth) in (text, None)] for text in literals}
-        self._others = [route for route in routes if route.literal(self._depth) is None]
 
     def find(self, method: str, path: str) -> tuple[T, dict[str, str]] | None:
         """The first route that matches the raw (percent-encoded) path and the method, and its values."""
         parts = split_path(path)
-        literal = parts[self._depth].lower() if len(parts) > self._depth else None
-        for route in self._by_literal.get(literal, self._others):
+        for route in self._routes:
             if route.methods and method not in route.methods:
                 continue
             values = route.match(parts)

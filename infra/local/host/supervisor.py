@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.local.host.errors import StartError
@@ -20,23 +20,18 @@ from infra.local.host.front_door import FrontDoor
 
 _PROJECT = Path(__file__).resolve().parents[3]
 _READY_POLL = 0.01  # seconds between looks for the ready file
-_FOLLOW_POLL = 0.1  # seconds between looks for new log lines to show
 _START_LIMIT = 60.0  # seconds for a process to become ready
 _SHORT_LIFE = 3.0  # seconds; so many lives in a row that end sooner, and the process is not started again
 _MOST_SHORT_LIVES = 4
 _KILL_MARGIN = 10.0  # seconds beyond the drain time before a process is killed
 
-type Show = Callable[[str, str], None]
-
-
 @dataclass(slots=True, frozen=True)
 class HostSpec:
-    """One host process: its name, the application's folder, a port (0: a free one), settings beyond the common ones."""
+    """One host process: its name, the application's folder, a port (0: a free one)."""
 
     name: str
     app: Path
     port: int = 0
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class HostProcess:
@@ -51,7 +46,7 @@ class HostProcess:
         self.ready = asyncio.Event()
         self.starts = 0
         self.pid = 0
-        self._environment = {**os.environ, **env, **spec.environment}
+        self._environment = {**os.environ, **env}
         self._drain_seconds = drain_seconds
         self._ready_file = state_dir / "run" / f"{spec.name}.json"
         self._state_dir = state_dir
@@ -171,15 +166,11 @@ class HostProcess:
 class Supervisor:
     """All host processes of one stack, and their front door."""
 
-    def __init__(self, *, drain_seconds: float = 30.0, show: Show | None = None) -> None:
-        """`show` is called with (name, line) for every line that a process writes."""
+    def __init__(self, *, drain_seconds: float = 30.0) -> None:
         self._drain_seconds = drain_seconds
-        self._show = show
         self._door: FrontDoor | None = None
-        self._followers: list[asyncio.Task[None]] = []
         self.processes: dict[str, HostProcess] = {}
         self.front_door = ""
-        self.ready = asyncio.Event()  # set once everything has been ready
         # done when a process has been given up after it had started; the stack is not complete any longer
         self.failure: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
 
@@ -196,12 +187,8 @@ class Supervisor:
         When one can't be started, all are given up. With one process the front door is its own port. Raises StartError.
         """
         if len(specs) == 1 and front_door_port and not specs[0].port:
-            specs = [HostSpec(specs[0].name, specs[0].app, front_door_port, specs[0].environment)]
+            specs = [HostSpec(specs[0].name, specs[0].app, front_door_port)]
         self.processes = {spec.name: HostProcess(spec, env, state_dir, self._drain_seconds) for spec in specs}
-        if self._show is not None:
-            for process in self.processes.values():
-                follower = _Follower(process.log_path, process.spec.name, self._show)
-                self._followers.append(asyncio.create_task(follower.run()))
         results = await asyncio.gather(
             *(process.start() for process in self.processes.values()), return_exceptions=True
         )
@@ -215,56 +202,16 @@ class Supervisor:
             self.front_door = f"http://127.0.0.1:{await self._door.start(front_door_port)}"
         for process in self.processes.values():
             process.watch(self._on_failure)
-        self.ready.set()
-
-    def kill(self, name: str) -> None:
-        """End one process at once, as a crash does; it is started again."""
-        self.processes[name].kill()
 
     async def stop(self) -> None:
         """Take no more requests, let every process drain and end."""
         if self._door is not None:
             await self._door.stop()
         await asyncio.gather(*(process.stop() for process in self.processes.values()))
-        for follower in self._followers:
-            follower.cancel()
-        await asyncio.gather(*self._followers, return_exceptions=True)
-        self.ready.clear()
 
     def _on_failure(self, error: StartError) -> None:
         if not self.failure.done():
             self.failure.set_result(error)
-
-
-class _Follower:
-    """Shows what is added to a log from now on."""
-
-    def __init__(self, path: Path, name: str, show: Show) -> None:
-        self._path = path
-        self._name = name
-        self._show = show
-        self._at = path.stat().st_size if path.exists() else 0
-        self._rest = b""
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        try:
-            while True:
-                self._look()
-                await asyncio.sleep(_FOLLOW_POLL)
-        finally:
-            self._look()
-
-    def _look(self) -> None:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as log:
-            log.seek(self._at)
-            data = log.read()
-        self._at += len(data)
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._show(self._name, line.decode(errors="replace"))
 
 
 def _free_port() -> int:

@@ -158,7 +158,7 @@ async def test_instances_behind_one_front_door(bench: Bench, tmp_path: Path) -> 
         name = "one" if running == holder else "two"
         first = supervisor.processes[name]
         before = first.starts
-        supervisor.kill(name)
+        first.kill()
         await until(lambda: not first.ready.is_set())
         # it is passed over meanwhile, then it is back on its port
         for _ in range(2):

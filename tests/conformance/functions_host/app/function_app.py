@@ -72,7 +72,7 @@ async def vault(req: func.HttpRequest) -> func.HttpResponse:
 @more.route(route="cookies")
 async def cookies(req: func.HttpRequest) -> func.HttpResponse:
     response = func.HttpResponse(status_code=204)
-    response.headers.add("Set-Cookie", "a=1/2; Path=/x; HttpOnly; SameSite=Lax")
+    response.headers.add("Set-Cookie", "a=1; Path=/x; HttpOnly")
     response.headers.add("Set-Cookie", "b=2; Max-Age=60; Secure")
     return response
 
