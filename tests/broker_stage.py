@@ -64,9 +64,9 @@ class FakeAccount:
 class FakeAzure:
     """Everything behind the broker's ports.
 
-    `delays` are seconds that a service takes (`signing`: a client, before it signs). `faults` are what its next calls do
-    before they have an effect: an exception is raised, a function awaited, None is nothing. So many answers of accounts
-    are `lost` after they wrote.
+    `delays` are seconds that a service takes (`signing`: a client, before it signs). `faults` are what its next calls
+    do before they have an effect: an exception is raised, a function awaited, None is nothing. So many answers of
+    accounts are `lost` after they wrote.
     """
 
     def __init__(self, loop: Any) -> None:

@@ -64,7 +64,7 @@ class Budget:
 
     def keep_key(self, now: float, listed: float) -> float:
         """Seconds for which a key listed at `listed` is to be kept: until another listing has come back since."""
-        if self.level(now) >= self.capacity * _KEEP_KEY_BELOW:
+        if self.level(now) >= max(1.0, self.capacity * _KEEP_KEY_BELOW):
             return 0.0
         return max(0.0, listed + 1 / self.rate - now)
 

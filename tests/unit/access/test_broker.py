@@ -293,9 +293,7 @@ async def test_the_records_of_a_changed_account_lie_in_the_account_that_was_open
         assert sorted(record["number"] for record in azure.records(target)) == [1, 2]
 
 
-async def test_a_failure_of_one_target_is_not_told_to_the_same_tenant_s_other(
-    azure: FakeAzure, broker: Broker, contoso: Target
-) -> None:
+async def test_a_failure_of_one_target_is_not_told_to_the_same_tenant_s_other(broker: Broker, contoso: Target) -> None:
     """Whoever tries out a new credential, and fails, does not shut the tenant out for that time."""
     wrong = msgspec.structs.replace(
         contoso, account=Account(resource_id="/elsewhere", endpoint=contoso.account.endpoint)
