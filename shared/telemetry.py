@@ -12,7 +12,7 @@ _LOGGER = logging.getLogger("bulkhead")
 
 FIELDS = frozenset({
     "request_id", "tenant_id", "function", "action", "status", "code", "step", "failure", "attempt", "duration_ms",
-    "report_id", "screening_id", "fate", "reason", "error", "where", "seconds",
+    "actor", "report_id", "screening_id", "fate", "reason", "error", "where", "seconds",
 })  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 
 import azure.functions as func
 
+from shared import telemetry
 from shared.access.log import AccessLog
 from shared.core.audit import AccessRecord
 from shared.core.errors import BulkheadError, Kind
@@ -42,22 +43,26 @@ async def get_own_tenant(call: TenantCall) -> Answer:
 async def patch_own_tenant(call: TenantCall) -> Answer:
     """Change the tenant's own settings; needs If-Match."""
     etag, change = call.if_match(), call.body(TenantPatch)
-    return _shown(await call.app.tenant_settings.patch(call.tenant.id, change, etag, call.now))
+    return _changed(
+        call, "patch_settings", await call.app.tenant_settings.patch(call.tenant.id, change, etag, call.now)
+    )
 
 
 @tenant_api.tenant("PUT", "tenant/signing_keys", Action.TENANT_WRITE, body=KeySet, result=TenantView)
 async def put_signing_keys(call: TenantCall) -> Answer:
     """Replace the keys (a JWKS) with which the tenant signs queue messages; If-Match: * replaces whatever is there."""
     etag, keys = call.if_match(), call.body(KeySet)
-    return _shown(
-        await call.app.tenant_settings.set_signing_keys(call.tenant.id, keys, None if etag == "*" else etag, call.now)
+    return _changed(
+        call,
+        "set_signing_keys",
+        await call.app.tenant_settings.set_signing_keys(call.tenant.id, keys, None if etag == "*" else etag, call.now),
     )
 
 
 @tenant_api.tenant("POST", "tenant/lock", Action.TENANT_WRITE, result=TenantView)
 async def lock_own_tenant(call: TenantCall) -> Answer:
     """Lock the tenant: an emergency brake that only the publisher's staff can release."""
-    return _shown(await call.app.tenant_settings.set_status(call.tenant.id, "locked", call.now))
+    return _changed(call, "lock", await call.app.tenant_settings.set_status(call.tenant.id, "locked", call.now))
 
 
 @publisher_api.publisher(
@@ -76,6 +81,7 @@ async def list_tenants(call: Call) -> Answer:
 async def register_tenant(call: Call) -> Answer:
     """Register a tenant whose daemon application was made by hand."""
     stored = await _life_cycle(call).register(call.body(Registration), call.caller, call.request_id)
+    _note(call, "register", stored)
     return answer(view(stored.tenant), 201, etag=stored.etag, location=f"/api/tenants/{stored.tenant.id}")
 
 
@@ -89,19 +95,22 @@ async def get_tenant(call: Call) -> Answer:
 async def change_daemon(call: Call) -> Answer:
     """Let a tenant be opened by another credential or daemon; needs If-Match."""
     tenant_id, etag, wanted = TenantId(call.path("tenant_id")), call.if_match(), call.body(DaemonChange)
-    return _shown(await _life_cycle(call).change_daemon(tenant_id, wanted, etag, call.caller, call.request_id))
+    stored = await _life_cycle(call).change_daemon(tenant_id, wanted, etag, call.caller, call.request_id)
+    return _changed(call, "change_daemon", stored)
 
 
 @publisher_api.publisher("POST", "tenants/{tenant_id}/lock", Action.TENANTS_WRITE, result=TenantView)
 async def lock_tenant(call: Call) -> Answer:
     """Lock a tenant: nothing reaches its account until it is unlocked."""
-    return _shown(await call.app.tenant_settings.set_status(TenantId(call.path("tenant_id")), "locked", call.now))
+    tenant_id = TenantId(call.path("tenant_id"))
+    return _changed(call, "lock", await call.app.tenant_settings.set_status(tenant_id, "locked", call.now))
 
 
 @publisher_api.publisher("POST", "tenants/{tenant_id}/unlock", Action.TENANTS_WRITE, result=TenantView)
 async def unlock_tenant(call: Call) -> Answer:
     """Unlock a tenant."""
-    return _shown(await call.app.tenant_settings.set_status(TenantId(call.path("tenant_id")), "active", call.now))
+    tenant_id = TenantId(call.path("tenant_id"))
+    return _changed(call, "unlock", await call.app.tenant_settings.set_status(tenant_id, "active", call.now))
 
 
 def _life_cycle(call: Call) -> LifeCycle:
@@ -112,3 +121,15 @@ def _life_cycle(call: Call) -> LifeCycle:
 
 def _shown(stored: Stored) -> Answer:
     return answer(view(stored.tenant), etag=stored.etag)
+
+
+def _changed(call: Call, action: str, stored: Stored) -> Answer:
+    """The changed tenant, once it is noted who changed it."""
+    _note(call, action, stored)
+    return _shown(stored)
+
+
+def _note(call: Call, action: str, stored: Stored) -> None:
+    telemetry.event(
+        "tenant_changed", request_id=call.request_id, tenant_id=stored.tenant.id, actor=call.caller.actor, action=action
+    )

@@ -1,6 +1,7 @@
 """The routes, each for what it does; what all of them share is in test_serving.py."""
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -258,3 +259,28 @@ async def test_a_registration_takes_no_secret_and_no_account(world: Any, field: 
     answer = await publisher(world, "POST", "tenants", REGISTRATION | {field: "canary"})
     assert answer.status == 422
     assert "canary" not in answer.text
+
+
+async def test_who_changed_a_tenant_is_noted(world: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = f"tenants/{CONTOSO_HR.tenant_id}"
+    change = {"credential": "certificate", "credential_name": "daemon-2"}
+
+    for method, rest, body in (("PATCH", "", change), ("POST", "/lock", None), ("POST", "/unlock", None)):
+        assert (await publisher(world, method, path + rest, body, If_Match="*")).status == 200
+    registered = (await publisher(world, "POST", "tenants", REGISTRATION)).json["id"]
+    of_contoso = {"Bulkhead_Tenant": CONTOSO_HR.tenant_id}
+    assert (await world.call("PATCH", "tenant", {"allowed_client_ids": []}, If_Match="*", **of_contoso)).status == 200
+    assert (await world.call("PUT", "tenant/signing_keys", {"keys": []}, If_Match="*", **of_contoso)).status == 200
+    assert (await world.call("POST", "tenant/lock", **of_contoso)).status == 200
+
+    told = [json.loads(line) for line in caplog.messages]
+    changes = [one for one in told if one["event"] == "tenant_changed"]
+    assert [one["action"] for one in changes] == [
+        "change_daemon", "lock", "unlock", "register", "patch_settings", "set_signing_keys", "lock",
+    ]  # fmt: skip
+    assert [one["tenant_id"] for one in changes] == [CONTOSO_HR.tenant_id] * 3 + [registered] + [
+        CONTOSO_HR.tenant_id
+    ] * 3
+    assert {one["actor"] for one in changes} == {"user:0d000000-0000-4000-8000-000000000001"}
+    assert (await publisher(world, "GET", path)).json["credential_name"] == "daemon-2"
