@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed
+TRUSTED := tests/unit/core tests/unit/access
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,13 +25,13 @@ up: $(STAMP)  ## start stand-in and app and keep them running
 test: $(STAMP)  ## all tests
 	@$(PYTHON) -m pytest
 
-check: $(STAMP)  ## what CI runs: ruff, types, import contracts, the core's coverage, tests
+check: $(STAMP)  ## what CI runs: ruff, types, import contracts, tests, the coverage of core and broker
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@$(PYTHON) -m mypy
 	@PYTHONPATH=. .venv/bin/lint-imports
-	@$(PYTHON) -m pytest tests/unit/core --cov=shared.core --cov-branch --cov-fail-under=100
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest $(TRUSTED) --cov=shared.core --cov=shared.access --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	@$(PYTHON) -m pytest $(TRUSTED:%=--ignore=%)
 
 bench: $(STAMP)  ## the benchmarks, side by side: a table, and JSON under build/bench
 	@$(PYTHON) -m tests.benchmarks.jit

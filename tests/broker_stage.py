@@ -140,9 +140,10 @@ class FakeAzure:
         return self.accounts[target.account.endpoint].keys
 
     def records(self, target: Target) -> list[Json]:
-        """The access records of a tenant."""
+        """The access records of a tenant, in the order in which they were written."""
         stored = self.accounts[target.account.endpoint].documents.all("access_log")
-        return [body for body in stored if body["kind"] == "record"]
+        records = [body for body in stored if body["kind"] == "record"]
+        return sorted(records, key=lambda one: (one["writer"][:14], one["number"]))  # a writer's id begins with a time
 
     def count(self, service: str) -> int:
         return sum(name == service for _, name in self.calls)

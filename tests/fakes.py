@@ -91,7 +91,9 @@ class InMemoryDocuments:
     async def create(self, container: str, body: Json) -> Document:
         await self._enter("create", container, body["id"])
         self._require_absent(container, body)
-        return self._keep(container, body)
+        kept = self._keep(container, body)
+        self._answer()
+        return kept
 
     async def replace(self, container: str, body: Json, etag: str) -> Document:
         await self._enter("replace", container, body["id"])
@@ -99,7 +101,9 @@ class InMemoryDocuments:
         self.steals -= 1
         if current is None or self.steals >= 0 or etag not in ("*", current.etag):
             raise DocumentChangedError
-        return self._keep(container, body)
+        kept = self._keep(container, body)
+        self._answer()
+        return kept
 
     async def write_together(
         self, container: str, partition: str, create: Sequence[Json], upsert: Sequence[Json]
@@ -111,6 +115,7 @@ class InMemoryDocuments:
         for body in (*create, *upsert):
             assert body[self._partitions[container]] == partition
             self._keep(container, body)
+        self._answer()
 
     async def delete(self, container: str, partition: str, document_id: str) -> None:
         await self._enter("delete", container, document_id)
@@ -153,6 +158,10 @@ class InMemoryDocuments:
         if self.failures and (failure := self.failures.pop(0)) is not None:
             raise failure
 
+    def _answer(self) -> None:
+        if self.failures_after:
+            raise self.failures_after.pop(0)
+
     def _key(self, container: str, body: Json) -> tuple[str, str, str]:
         return container, body[self._partitions[container]], body["id"]
 
@@ -169,8 +178,6 @@ class InMemoryDocuments:
     def _keep(self, container: str, body: Json) -> Document:
         document = Document(copy.deepcopy(body), f'"etag-{next(self._etags)}"')
         self._stored[self._key(container, body)] = document
-        if self.failures_after:
-            raise self.failures_after.pop(0)
         return copy.deepcopy(document)
 
 

@@ -1,0 +1,127 @@
+"""Reading the access log: newest first, over months, page by page; and looking for what was done to it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.access.documents import Query
+from shared.access.log import CONTAINER, AccessLog, head_document, record_document
+from shared.core.audit import START, Head, chain, disclosure
+from shared.core.errors import BulkheadError, Kind
+from shared.core.ids import LeaseId, TenantId, new_id
+from shared.core.lease import Purpose
+from tests.fakes import InMemoryDocuments, tenant_documents
+
+NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
+SINCE = datetime(2026, 1, 15, tzinfo=UTC)
+PURPOSE = Purpose("user:1", "candidates.read", "cand_1", "req_1", writes=False)
+
+
+@pytest.fixture
+def documents() -> InMemoryDocuments:
+    return tenant_documents()
+
+
+def fill(documents: InMemoryDocuments, *moments: datetime, writer: str = "wri_1", after: Head | None = None) -> Any:
+    """Records of one writer at these moments, with their heads. The records and the last head."""
+    head, written = after or Head(writer=writer, number=0, hash=START), []
+    for moment in moments:
+        disclosed = disclosure(
+            new_id("acc", moment), moment, TenantId("ten_1"), LeaseId("lea_1"), PURPOSE, "daemon", "primary", "f",
+            "retrieved",
+        )  # fmt: skip
+        (record,), head = chain(head, [disclosed])
+        month = f"{moment:%Y-%m}"
+        documents.put(CONTAINER, record_document(record, month))
+        documents.put(CONTAINER, head_document(head, month))
+        written.append(record)
+    return written, head
+
+
+def days(*numbers: int) -> list[datetime]:
+    return [NOW - timedelta(days=number) for number in numbers]
+
+
+async def test_newest_first_goes_back_month_by_month(documents: InMemoryDocuments) -> None:
+    written, _ = fill(documents, *days(90, 70, 45, 31, 30, 1, 0))
+    found = await AccessLog(documents).newest_first(None, 100, SINCE, NOW)
+    assert found == [one for one in reversed(written) if one.time >= "2026-01"]
+    assert [document for document in documents.calls if document[0] == "query"] == [("query", CONTAINER, "")] * 3
+
+
+async def test_pages_follow_each_other_without_gap_or_overlap(documents: InMemoryDocuments) -> None:
+    written, _ = fill(documents, *days(70, 45, 40, 30, 2, 1, 0))
+    log, pages, after = AccessLog(documents), [], None
+    while page := await log.newest_first(after, 3, SINCE, NOW):
+        pages.append(page)
+        after = page[-1].id
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert [one for page in pages for one in page] == list(reversed(written))
+
+
+async def test_a_full_page_reads_no_further_month(documents: InMemoryDocuments) -> None:
+    fill(documents, *days(45, 1, 0))
+    assert len(await AccessLog(documents).newest_first(None, 2, SINCE, NOW)) == 2
+    assert len(documents.calls) == 1
+
+
+async def test_heads_are_no_records(documents: InMemoryDocuments) -> None:
+    fill(documents, *days(0))
+    assert len(await AccessLog(documents).newest_first(None, 100, SINCE, NOW)) == 1
+
+
+async def test_a_record_that_cannot_be_read_is_an_error_and_no_gap(documents: InMemoryDocuments) -> None:
+    (record,), _ = fill(documents, *days(0))
+    documents.damage(CONTAINER, record.id, {"number": "one"})
+    for read in (
+        AccessLog(documents).newest_first(None, 100, SINCE, NOW),
+        AccessLog(documents).verify([], SINCE, NOW),
+    ):
+        with pytest.raises(BulkheadError) as caught:
+            await read
+        assert (caught.value.kind, caught.value.code) == (Kind.BROKEN, "document_unreadable")
+
+
+async def test_a_whole_log_verifies_over_pages_months_and_writers(documents: InMemoryDocuments) -> None:
+    moments = [NOW - timedelta(hours=6 * number) for number in reversed(range(260))]
+    _, head = fill(documents, *moments)
+    _, other = fill(documents, *days(40, 1), writer="wri_2")
+    assert await AccessLog(documents).verify([head, other], SINCE, NOW) == (262, [])
+
+
+async def test_a_flaw_is_found_in_any_month(documents: InMemoryDocuments) -> None:
+    written, head = fill(documents, *days(60, 45, 10, 1, 0))
+    documents.damage(CONTAINER, written[1].id, {"actor": "user:other"})
+    await documents.delete(CONTAINER, "2026-03", written[3].id)
+    count, flaws = await AccessLog(documents).verify([head], SINCE, NOW)
+    assert count == 4
+    assert [(flaw.number, flaw.what) for flaw in flaws] == [(2, "changed"), (4, "missing")]
+
+
+async def test_the_last_month_gone_with_its_head_is_missed_at_the_anchor(documents: InMemoryDocuments) -> None:
+    written, head = fill(documents, *days(45, 1))
+    await documents.delete(CONTAINER, "2026-03", written[1].id)
+    await documents.delete(CONTAINER, "2026-03", "head_wri_1")
+    _, flaws = await AccessLog(documents).verify([head], SINCE, NOW)
+    assert [(flaw.number, flaw.what) for flaw in flaws] == [(2, "missing_at_anchor")]
+
+
+async def test_what_is_written_while_the_log_is_read_is_no_flaw(documents: InMemoryDocuments) -> None:
+    """A chain gets longer, and another one begins, between the heads' reading and the records'."""
+    _, head = fill(documents, *days(10, 1))
+
+    class Busy(InMemoryDocuments):
+        def __init__(self) -> None:
+            vars(self).update(vars(documents))
+            self.begun = False
+
+        async def query(self, query: Query) -> Any:
+            if query.where["kind"] == "record" and not self.begun:
+                self.begun = True
+                fill(documents, *days(0, 0), after=head)
+                fill(documents, *days(0), writer="wri_2")
+            return await super().query(query)
+
+    count, flaws = await AccessLog(Busy()).verify([], SINCE, NOW)
+    assert (count, flaws) == (4, [])
