@@ -9,6 +9,7 @@ import pytest
 from infra.local.host.errors import StartError
 from infra.local.host.host_file import read_host_file, seconds
 from infra.local.host.settings import Settings
+from infra.local.host.worker import RetryPolicy
 
 
 def test_references_to_settings_are_replaced() -> None:
@@ -88,3 +89,11 @@ def test_what_is_wrong_in_host_json_is_named(tmp_path: Path, content: Any, named
 )
 def test_time_spans(text: str, expected: float) -> None:
     assert seconds(text) == expected
+
+
+def test_how_long_a_retry_waits() -> None:
+    # "Azure Functions error handling and retries": fixed delay; exponential backoff between two bounds
+    fixed = RetryPolicy("fixed_delay", 3, 5, 5)
+    assert [fixed.delay(attempt) for attempt in range(3)] == [5, 5, 5]
+    growing = RetryPolicy("exponential_backoff", -1, 4, 30)
+    assert [growing.delay(attempt) for attempt in (0, 1, 2, 3, 4, 10_000)] == [4, 8, 16, 30, 30, 30]

@@ -25,6 +25,7 @@ _SHORT_LIFE = 3.0  # seconds; so many lives in a row that end sooner, and the pr
 _MOST_SHORT_LIVES = 4
 _KILL_MARGIN = 10.0  # seconds beyond the drain time before a process is killed
 
+
 @dataclass(slots=True, frozen=True)
 class HostSpec:
     """One host process: its name, the application's folder, a port (0: a free one)."""

@@ -26,7 +26,9 @@ from infra.local.standin.wire import Entry, World
 APP = Path(__file__).parent / "app"
 PROJECT = Path(__file__).parents[3]
 PATIENCE = 10.0  # seconds for something to happen
-QUEUES = ("plain", "stumbles", "crowd", "long", "slow", "many", "unserved")
+QUEUES = ("plain", "stumbles", "crowd", "long", "slow", "many", "overlong", "fatal", "unserved")
+SHORT_LOCKS = ("long", "overlong", "fatal")
+ON_DEMAND = ("slow", "overlong", "fatal")  # functions that are disabled unless a test starts a host of its own
 
 
 def wait_for[T](look: Callable[[], T]) -> T:
@@ -81,7 +83,7 @@ class Bench:
             "Often": "* * * * * *",
             "AzureWebJobs.off.Disabled": "true",
             "AzureWebJobs.unserved.Disabled": "1",
-            "AzureWebJobs.slow.Disabled": "true",
+            **{f"AzureWebJobs.{name}.Disabled": "true" for name in ON_DEMAND},
             "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT": "1000",
         }
         missed = {"Last": "2026-01-01T00:00:00+00:00", "Next": "2026-01-01T01:00:00+00:00", "LastUpdated": ""}
@@ -89,12 +91,21 @@ class Bench:
         (self.state / "timers" / "hourly.json").write_text(json.dumps(missed))
         self.process, self.port = start_host(self, self.log_path)
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a host's environment needs beyond this process's."""
+        return {name: value for name, value in self.environment.items() if os.environ.get(name) != value}
+
     async def _open(self) -> None:
         self.storage = Storage()
         self.world = World(self.storage)
         self.bus = ServiceBus(self.world)
         for name in QUEUES:
-            self.bus.create_queue(name, lock_duration=0.6 if name == "long" else 60)
+            self.bus.create_queue(
+                name,
+                lock_duration=0.6 if name in SHORT_LOCKS else 60,
+                max_delivery_count=1 if name == "overlong" else 10,
+            )
         self.bus.create_queue("sessions", requires_session=True)
         await self.bus.start()
         self.client = ServiceBusClient.from_connection_string(self.bus.connection_string)
@@ -124,12 +135,16 @@ class Bench:
     async def _close_senders(self) -> None:
         await asyncio.gather(*(sender.close() for sender in self.senders.values()))
 
-    def records(self, kind: str) -> list[dict[str, Any]]:
+    def records(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
         lines = self.records_path.read_text().splitlines()
-        return [record for line in lines if (record := json.loads(line))["kind"] == kind]
+        return [record for line in lines if {"kind": kind, **fields}.items() <= (record := json.loads(line)).items()]
 
-    def journal(self, operation: str) -> list[Entry]:
-        return [entry for entry in self.world.journal.since(1)[0] if entry.operation == operation]
+    def journal(self, operation: str, queue: str) -> list[Entry]:
+        entries, _ = self.world.journal.since(1)
+        return [entry for entry in entries if (entry.operation, entry.target) == (operation, queue)]
+
+    def holds_session(self, queue: str, session_id: str) -> bool:
+        return session_id in self.bus._broker.entity(queue).queue.sessions
 
     def log(self) -> str:
         return self.log_path.read_text()

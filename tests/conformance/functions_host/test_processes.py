@@ -5,7 +5,6 @@ Each expectation names its source: a page of Microsoft's documentation, a file o
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import re
@@ -15,14 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusMessage
 
 from infra.local.host.errors import StartError
-from infra.local.host.supervisor import HostSpec, Supervisor
+from infra.local.host.supervisor import HostProcess, HostSpec, Supervisor
 from tests.conformance.functions_host.bench import PATIENCE, Answer, Bench, start_host, stop_host, wait_for
 
 
@@ -120,54 +121,72 @@ def is_closed(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def settings_of(bench: Bench) -> dict[str, str]:
-    return {name: value for name, value in bench.environment.items() if os.environ.get(name) != value}
+@dataclass
+class Pair:
+    """Two supervised instances behind a front door."""
+
+    bench: Bench
+    supervisor: Supervisor
+    state: Path
+
+    @property
+    def processes(self) -> dict[str, HostProcess]:
+        return self.supervisor.processes
+
+    def ask(self, url: str) -> Any:
+        """Which host process answers there?"""
+        master = {"x-functions-key": json.loads((self.state / "functions/keys.json").read_text())["masterKey"]["value"]}
+        answer = self.bench.call("/admin/host/status", headers=master, port=int(url.rpartition(":")[2]))
+        assert answer.status == 200
+        return answer.json()
+
+    def timer_pids(self) -> set[int]:
+        """The processes that have run the timer, of those that run now."""
+        running = {process.pid for process in self.processes.values()}
+        return {record["pid"] for record in self.bench.records("often")} & running
 
 
-@contextlib.asynccontextmanager
-async def supervised(bench: Bench, state: Path, names: list[str]) -> AsyncIterator[Supervisor]:
-    supervisor = Supervisor(drain_seconds=5)
-    await supervisor.start([HostSpec(name, bench.app) for name in names], settings_of(bench), state)
-    try:
-        yield supervisor
-    finally:
-        await supervisor.stop()
+@pytest.fixture(scope="module")
+def pair(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    state = tmp_path_factory.mktemp("pair")
+    specs = [HostSpec(name, bench.app) for name in ("one", "two")]
+
+    async def start() -> Supervisor:
+        supervisor = Supervisor(drain_seconds=5)
+        await supervisor.start(specs, bench.settings, state)
+        return supervisor
+
+    supervisor = bench.run(start())
+    yield Pair(bench, supervisor, state)
+    bench.run(supervisor.stop())
 
 
-async def until(look: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not look():  # noqa: ASYNC110 - another process is looked at
-            await asyncio.sleep(0.01)
+def test_instances_behind_one_front_door(pair: Pair) -> None:
+    door = pair.supervisor.front_door
+    assert [pair.ask(door)["id"] for _ in range(4)] == ["one", "two", "one", "two"]
 
 
-async def test_instances_behind_one_front_door(bench: Bench, tmp_path: Path) -> None:
-    def ask(url: str) -> Answer:
-        return bench.call("/admin/host/status", headers=master, port=int(url.rpartition(":")[2]))
+def test_a_timer_runs_in_one_of_several_processes(pair: Pair) -> None:
+    # "Timer trigger for Azure Functions: scale-out": a lock makes sure that one instance runs it
+    (pid,) = wait_for(pair.timer_pids)
+    seen = len(pair.bench.records("often", pid=pid))
+    wait_for(lambda: len(pair.bench.records("often", pid=pid)) >= seen + 2)
+    assert pair.timer_pids() == {pid}
 
-    async with supervised(bench, tmp_path, ["one", "two"]) as supervisor:
-        master = {"x-functions-key": json.loads((tmp_path / "functions/keys.json").read_text())["masterKey"]["value"]}
-        answers = [await asyncio.to_thread(ask, supervisor.front_door) for _ in range(4)]
-        assert [answer.json()["id"] for answer in answers] == ["one", "two", "one", "two"]
 
-        # a timer runs in one process only, whichever it is, and goes on in the other after a crash
-        holder = answers[0].json()["processId"]
-        pids = {answer.json()["processId"] for answer in answers}
-        await until(lambda: len([r for r in bench.records("often") if r["pid"] in pids]) >= 2)
-        assert len({record["pid"] for record in bench.records("often")} & pids) == 1
-        running = next(record["pid"] for record in bench.records("often") if record["pid"] in pids)
-        name = "one" if running == holder else "two"
-        first = supervisor.processes[name]
-        before = first.starts
-        first.kill()
-        await until(lambda: not first.ready.is_set())
-        # it is passed over meanwhile, then it is back on its port
-        for _ in range(2):
-            assert (await asyncio.to_thread(ask, supervisor.front_door)).status == 200
-        await until(lambda: first.starts > before)
-        assert (await asyncio.to_thread(ask, first.url)).json()["processId"] == first.pid != running
-        (survivor,) = pids - {running}
-        await until(lambda: any(record["pid"] in (survivor, first.pid) for record in bench.records("often")))
-        assert "ended with status -9 and is started again" in first.log_path.read_text()
+def test_a_crashed_instance_comes_back_and_another_takes_its_timers(pair: Pair) -> None:
+    (pid,) = wait_for(pair.timer_pids)
+    crashed, other = sorted(pair.processes.values(), key=lambda process: process.pid != pid)
+    before = crashed.starts
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not crashed.ready.is_set())
+    # it is passed over meanwhile, then it is back on its port
+    assert {pair.ask(pair.supervisor.front_door)["id"] for _ in range(2)} <= {"one", "two"}
+    wait_for(lambda: crashed.starts > before)
+    assert pair.ask(crashed.url)["processId"] == crashed.pid != pid
+    assert "ended with status -9 and is started again" in crashed.log_path.read_text()
+    (heir,) = wait_for(pair.timer_pids)
+    assert heir in (other.pid, crashed.pid)
 
 
 async def test_a_host_that_cannot_start_is_reported(bench: Bench, tmp_path: Path) -> None:
@@ -176,7 +195,7 @@ async def test_a_host_that_cannot_start_is_reported(bench: Bench, tmp_path: Path
         taken.listen()
         spec = HostSpec("one", bench.app, taken.getsockname()[1])
         with pytest.raises(StartError, match=r"Host 'one' can't start[\s\S]*Port \d+ is unavailable"):
-            await Supervisor().start([spec], settings_of(bench), tmp_path)
+            await Supervisor().start([spec], bench.settings, tmp_path)
 
 
 async def test_a_host_that_keeps_crashing_is_given_up(bench: Bench, tmp_path: Path) -> None:
@@ -193,7 +212,7 @@ async def test_a_host_that_keeps_crashing_is_given_up(bench: Bench, tmp_path: Pa
         "    os._exit(3)\n"
     )
     supervisor = Supervisor()
-    await supervisor.start([HostSpec("one", app)], settings_of(bench), tmp_path)
+    await supervisor.start([HostSpec("one", app)], bench.settings, tmp_path)
     async with asyncio.timeout(2 * PATIENCE):
         failure = await supervisor.failure
     assert "Host 'one' keeps crashing" in str(failure)

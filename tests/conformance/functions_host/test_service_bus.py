@@ -6,10 +6,17 @@ Each expectation names its source: a page of Microsoft's documentation, a file o
 
 import json
 import re
+import shutil
+import time
+from collections.abc import Iterator
 
+import pytest
 from azure.servicebus import ServiceBusMessage
 
-from tests.conformance.functions_host.bench import Bench, wait_for
+from infra.local.host.supervisor import HostProcess, HostSpec, Supervisor
+from tests.conformance.functions_host.bench import QUEUES, Bench, wait_for
+
+SERVED = ("overlong", "fatal")  # by the host of its own
 
 
 def test_a_message_with_its_metadata(bench: Bench) -> None:
@@ -67,6 +74,45 @@ def test_a_lock_is_renewed_while_the_function_runs(bench: Bench) -> None:
     assert "could not be settled" not in bench.log()
 
 
+@pytest.fixture(scope="module")
+def hasty(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostProcess]:
+    """A host of its own, started again when it crashes, that hardly renews locks."""
+    folder = tmp_path_factory.mktemp("hasty")
+    shutil.copytree(bench.app, folder / "app")
+    options = json.loads((bench.app / "host.json").read_text())
+    options["extensions"]["serviceBus"]["maxAutoLockRenewalDuration"] = "00:00:00.5"
+    (folder / "app" / "host.json").write_text(json.dumps(options))
+    off = {f"AzureWebJobs.{name}.Disabled": str(name not in SERVED) for name in (*QUEUES, "sessions")}
+
+    async def start() -> Supervisor:
+        supervisor = Supervisor(drain_seconds=1)
+        await supervisor.start([HostSpec("hasty", folder / "app")], bench.settings | off, folder)
+        return supervisor
+
+    supervisor = bench.run(start())
+    yield supervisor.processes["hasty"]
+    bench.run(supervisor.stop())
+
+
+def test_a_lock_is_not_renewed_for_ever(bench: Bench, hasty: HostProcess) -> None:
+    # Source: host.json's maxAutoLockRenewalDuration; "PeekLock behavior": settling after the lock's end is refused
+    bench.send("overlong", ServiceBusMessage("x"))
+    wait_for(lambda: bench.records("overlong"))
+    wait_for(lambda: "Function 'overlong': a message could not be settled" in hasty.log_path.read_text())
+    assert len(bench.journal("renew_lock", "overlong")) == 1
+    assert bench.journal("complete", "overlong") == []
+
+
+def test_a_crash_in_the_middle_of_a_message(bench: Bench, hasty: HostProcess) -> None:
+    # From "Azure Service Bus trigger: PeekLock behavior": what is neither completed nor abandoned comes again
+    bench.send("fatal", ServiceBusMessage("x"))
+    wait_for(lambda: len(bench.records("fatal")) == 2)
+    first, second = bench.records("fatal")
+    assert (first["delivery_count"], second["delivery_count"]) == (1, 2)
+    assert second["pid"] == hasty.pid != first["pid"]
+    assert "ended with status 9 and is started again" in hasty.log_path.read_text()
+
+
 def test_a_batch(bench: Bench) -> None:
     # cardinality many: arrays named `...Array`, ToRpcStringArray leaves out empty entries
     messages = [ServiceBusMessage(f"b{n}", message_id=f"id-{n}", application_properties={"n": n}) for n in range(5)]
@@ -101,6 +147,16 @@ def test_sessions_in_order_and_not_too_many_at_once(bench: Bench) -> None:
     assert most == 2
 
 
+def test_a_session_is_kept_until_it_has_been_idle(bench: Bench) -> None:
+    # Source: host.json's sessionIdleTimeout
+    started = time.monotonic()
+    for body in ("first", "second"):
+        bench.send("sessions", ServiceBusMessage(body, session_id="idle"))
+        wait_for(lambda body=body: bench.records("session ends", session="idle", body=body))
+    wait_for(lambda: not bench.holds_session("sessions", "idle"))
+    assert time.monotonic() - started >= 0.3
+
+
 def test_a_disabled_function_leaves_its_queue_alone(bench: Bench) -> None:
     bench.send("unserved", ServiceBusMessage("x"))
     bench.send("plain", ServiceBusMessage("after", message_id="m-after"))
@@ -124,8 +180,6 @@ def test_a_lost_connection_is_made_again(bench: Bench) -> None:
     wait_for(lambda: [record for record in bench.records("plain") if record["message_id"] == "m-later"])
     # what was running is settled over the new connection by its lock token (AmqpReceiver.cs)
     wait_for(lambda: len(bench.records("long")) > ended)
-    restarted = bench.journal("open_management")[-1].seq
-    settled = wait_for(
-        lambda: [entry for entry in bench.journal("complete") if entry.target == "long" and entry.seq > restarted]
-    )
+    restarted = bench.journal("open_management", "long")[-1].seq
+    settled = wait_for(lambda: [entry for entry in bench.journal("complete", "long") if entry.seq > restarted])
     assert [entry.status for entry in settled] == [200]

@@ -181,6 +181,19 @@ async def sessions(message: func.ServiceBusMessage) -> None:
     record("session ends", session=message.session_id, body=message.get_body().decode())
 
 
+@app.service_bus_queue_trigger(arg_name="message", queue_name="overlong", connection="Bus")
+async def overlong(message: func.ServiceBusMessage) -> None:
+    await asyncio.sleep(1.2)
+    record("overlong")
+
+
+@app.service_bus_queue_trigger(arg_name="message", queue_name="fatal", connection="Bus")
+async def fatal(message: func.ServiceBusMessage) -> None:
+    record("fatal", pid=os.getpid(), delivery_count=message.delivery_count)
+    if message.delivery_count == 1:
+        os._exit(9)
+
+
 @app.service_bus_queue_trigger(arg_name="message", queue_name="unserved", connection="Bus")
 async def unserved(message: func.ServiceBusMessage) -> None:
     record("unserved")
