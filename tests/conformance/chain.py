@@ -82,8 +82,8 @@ class Chain:
         await asyncio.sleep(0)  # what is due now begins
         if under_way := asyncio.all_tasks() - {asyncio.current_task()}:  # an anchor, say: not to be cut off
             await asyncio.wait(under_way, timeout=5)
-        for client in [*self._accounts._clients.values(), self._registry_client]:
-            await client.close()
+        await self._accounts.close()
+        await self._registry_client.close()
         await self._session.close()
         self.cloud._shift = 0.0
 
