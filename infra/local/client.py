@@ -9,10 +9,15 @@ from typing import Any, Self
 import aiohttp
 
 from infra.local.endpoints import Endpoints
+from infra.local.screen import program
 
 
 class ControlError(Exception):
-    """The stand-in's control API refused; the text says why."""
+    """Somebody refused: the stand-in's control API, with its `status`, or Bulkhead. The text says why."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,16 @@ class Reply:
     def json(self) -> Any:
         """The body."""
         return json.loads(self.text) if self.text else None
+
+
+def told(reply: Reply) -> str:
+    """What a refusal says, in a line."""
+    try:
+        problem = reply.json
+        faults = "".join(f" {fault['pointer']}: {fault['detail']}" for fault in problem.get("errors", ()))
+        return f"{reply.status}, {problem['detail']}{faults}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{reply.status} {reply.text}"
 
 
 class Client:
@@ -51,7 +66,8 @@ class Client:
             text = await answer.text()
             parsed = json.loads(text) if text else None
             if answer.status >= 400:
-                raise ControlError(parsed["error"] if isinstance(parsed, dict) and "error" in parsed else text)
+                text = parsed["error"] if isinstance(parsed, dict) and "error" in parsed else text
+                raise ControlError(text, answer.status)
             return parsed
 
     async def token(self, tenant: str | None = None, roles: tuple[str, ...] = (), **more: Any) -> str:
@@ -84,13 +100,24 @@ class Client:
         answer = await self.control("GET", f"/journal?since={since}")
         return answer["entries"], answer["next"]
 
+    async def deployments(self) -> list[dict[str, Any]]:
+        """What Azure knows of each deployed tenant."""
+        found: list[dict[str, Any]] = (await self.control("GET", "/tenants"))["tenants"]
+        return found
+
     async def deployment(self, name: str) -> dict[str, Any]:
         """What Azure knows of a deployed tenant. Raises ControlError when there is none of that name."""
-        for tenant in (await self.control("GET", "/tenants"))["tenants"]:
-            if tenant["name"] == name:
-                found: dict[str, Any] = tenant
-                return found
-        raise ControlError(f"There is no tenant '{name}'. Deploy it with: python -m infra.local tenant deploy {name}")
+        deployed = {tenant["name"]: tenant for tenant in await self.deployments()}
+        if name not in deployed:
+            there = f"There are: {', '.join(sorted(deployed))}. " if deployed else ""
+            raise ControlError(f"There is no tenant '{name}'. {there}Deploy it with: {program()} tenant deploy {name}")
+        return deployed[name]
+
+    async def names(self) -> dict[str, str]:
+        """Whose each account and each daemon is: the tenant's name by the account's name, by the client id."""
+        accounts = {one["cosmos_account"]: one["name"] for one in await self.deployments()}
+        daemons = {one["client_id"]: one["name"] for one in (await self.control("GET", "/daemons"))["daemons"]}
+        return accounts | daemons
 
     async def register(self, name: str, credential: str, display_name: str | None = None) -> dict[str, Any]:
         """What an administrator of the publisher does by hand for a deployed tenant: daemon, then registration.
@@ -98,11 +125,21 @@ class Client:
         Raises ControlError when either is refused.
         """
         deployed = await self.deployment(name)
-        daemon = await self.control("POST", "/daemons", {"name": name, "credential": credential})
+        token = await self.token(roles=("Publisher.Operate",))
+        known = await self.api("GET", f"/tenants?application_id={deployed['application_id']}", token)
+        if known.status == 200 and known.json["data"]:
+            raise ControlError(f"The tenant '{name}' is registered already, as {known.json['data'][0]['id']}.")
+        try:
+            daemon = await self.control("POST", "/daemons", {"name": name, "credential": credential})
+        except ControlError as error:
+            if error.status != 409:
+                raise
+            # an attempt before this one got no further
+            daemon = await self.control("POST", f"/daemons/{name}/rotate", {"credential": credential})
         reply = await self.api(
             "POST",
             "/tenants",
-            await self.token(roles=("Publisher.Operate",)),
+            token,
             {
                 "name": display_name or name,
                 "application_id": deployed["application_id"],
@@ -113,6 +150,6 @@ class Client:
             },
         )
         if reply.status != 201:
-            raise ControlError(f"Bulkhead refused to register the tenant: {reply.text}")
+            raise ControlError(f"Bulkhead did not register the tenant: {told(reply)}")
         registered: dict[str, Any] = reply.json
         return registered

@@ -4,13 +4,18 @@ import asyncio
 import json
 from argparse import Namespace
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from infra.local import endpoints
-from infra.local import journal as entries
 from infra.local.client import Client
-from infra.local.screen import Screen, table
-from infra.local.stack import LATENCY_MS
+from infra.local.journal import Filter, Printer
+from infra.local.screen import Screen, program, table
+
+
+class UsageError(Exception):
+    """The command line says what cannot be done."""
+
 
 type Command = Callable[[Namespace], Coroutine[Any, Any, int]]
 
@@ -36,7 +41,7 @@ async def deploy(options: Namespace) -> int:
     """Deploy a tenant."""
     async with _client(options) as client:
         made = await client.control("POST", "/tenants", {"name": options.name})
-    _show(options, made, f"Deployed '{options.name}'. Register it with: tenant register {options.name}")
+    _show(options, made, f"Deployed '{options.name}'. Register it with: {program()} tenant register {options.name}")
     return 0
 
 
@@ -44,13 +49,18 @@ async def register(options: Namespace) -> int:
     """Register a deployed tenant with Bulkhead."""
     async with _client(options) as client:
         made = await client.register(options.name, options.credential)
-    _show(options, made, f"Registered '{options.name}'. A token of its administrator: token --tenant {options.name}")
+    _show(
+        options,
+        made,
+        f"Registered '{options.name}'. A token of its administrator: {program()} token --tenant {options.name}",
+    )
     return 0
 
 
 async def delete(options: Namespace) -> int:
     """Delete a tenant's deployment."""
     async with _client(options) as client:
+        await client.deployment(options.name)
         await client.control("DELETE", f"/tenants/{options.name}")
     _show(options, {"name": options.name, "deleted": True}, f"Deleted '{options.name}' with its data.")
     return 0
@@ -58,17 +68,19 @@ async def delete(options: Namespace) -> int:
 
 async def token(options: Namespace) -> int:
     """Print a token."""
-    default = "Publisher.Operate" if options.publisher else "Tenant.Admin"
-    roles = tuple(role.strip() for role in (options.roles or default).split(",") if role.strip())
+    default = ("Publisher.Operate",) if options.publisher else ("Tenant.Admin",)
     async with _client(options) as client:
-        made = await client.token(options.tenant, roles)
+        if options.tenant:
+            await client.deployment(options.tenant)
+        made = await client.token(options.tenant, default if options.roles is None else options.roles)
     print(json.dumps({"access_token": made}) if options.json else made)
     return 0
 
 
 async def request(options: Namespace) -> int:
     """Order a check over the queue."""
-    from infra.local.signing import QUEUE, HrSystem, put_on_queue  # noqa: PLC0415 - loads Azure's SDK for Service Bus
+    # loads Azure's SDK for Service Bus
+    from infra.local.signing import QUEUE, REJECTED, HrSystem, put_on_queue  # noqa: PLC0415
 
     async with _client(options) as client:
         tenant = await client.deployment(options.tenant)
@@ -77,7 +89,12 @@ async def request(options: Namespace) -> int:
         await system.register_key(client)
         message = system.order(options.candidate, options.package)
         await put_on_queue(client.endpoints.service_bus_connection_string, [message])
-    _show(options, {"queue": QUEUE, "message": message}, f"On the queue {QUEUE}, signed by {system.key_id}.")
+    _show(
+        options,
+        {"queue": QUEUE, "message": message},
+        f"On the queue {QUEUE}, signed by {system.key_id}. Bulkhead makes a report of it (GET /api/reports), "
+        f"or moves it to {REJECTED} with its reason.",
+    )
     return 0
 
 
@@ -94,32 +111,19 @@ async def latency(options: Namespace) -> int:
     """Show or set latency."""
     async with _client(options) as client:
         if options.values:
-            now = await client.control("PUT", "/latency", _latencies(options.values))
+            wanted = {name: value for values in options.values for name, value in values.items()}
+            now = await client.control("PUT", "/latency", wanted)
         else:
             now = await client.control("GET", "/latency")
     _show(options, {name: f"{value:g} ms" for name, value in now.items()} if not options.json else now)
     return 0
 
 
-def _latencies(values: list[str]) -> dict[str, float]:
-    """From `azure`, `none`, or `SERVICE=MS` ... Raises ValueError."""
-    for profile, latencies in LATENCY_MS.items():
-        if values == [profile]:
-            return latencies
-    wanted = {}
-    for value in values:
-        name, separator, milliseconds = value.partition("=")
-        if not separator or not milliseconds.replace(".", "", 1).isdigit():
-            raise ValueError(f"'{value}' is none of azure, none, SERVICE=MILLISECONDS.")
-        wanted[name] = float(milliseconds)
-    return wanted
-
-
 async def faults(options: Namespace) -> int:
     """Show, add or clear faults."""
     rule = {name: value for name in _RULE if (value := getattr(options, name)) is not None}
     if rule and "service" not in rule:
-        raise ValueError("A fault needs --service.")
+        raise UsageError("A fault needs --service NAME: which service fails?")
     async with _client(options) as client:
         if options.clear:
             await client.control("DELETE", "/faults")
@@ -138,15 +142,20 @@ async def faults(options: Namespace) -> int:
 
 async def journal(options: Namespace) -> int:
     """Show the journal."""
-    screen = Screen()
-    since = options.since
-    if not options.json:
-        screen.line(entries.HEADING, "dim")
+    number, after = options.since, ""
+    if isinstance(options.since, timedelta):
+        number, after = 0, (datetime.now(UTC) - options.since).isoformat()
+    wanted = Filter(service=options.service, refused=options.refused, after=after)
     async with _client(options) as client:
+        printer = Printer(Screen())
         while True:
-            found, since = await client.journal(since)
-            for entry in found:
-                print(json.dumps(entry) if options.json else entries.line(entry, screen), flush=True)
+            found, number = await client.journal(number)
+            found = [entry for entry in found if wanted.takes(entry)]
+            if options.json:
+                for entry in found:
+                    print(json.dumps(entry), flush=True)
+            elif found:
+                printer.show(found, await client.names())
             if not options.follow:
                 return 0
             await asyncio.sleep(_FOLLOW_POLL)

@@ -3,10 +3,13 @@
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from infra.local.screen import program
 
 FILE = "endpoints.json"
 DEFAULT_STATE = Path(".local")
@@ -14,10 +17,15 @@ _LOCK = "stack.lock"
 
 
 class NotRunningError(Exception):
-    """No stack runs over this state directory."""
+    """No stack runs over this state directory, or not yet."""
 
-    def __init__(self, state: Path) -> None:
-        super().__init__(f"No stack is running with the state directory '{state}'. Start one with: make up")
+    def __init__(self, state: Path, *, starting: bool = False) -> None:
+        start = "make up" if state == DEFAULT_STATE else f"{program()} up --state {shlex.quote(str(state))}"
+        super().__init__(
+            f"The stack with the state directory '{state}' is just starting or ending. Try again in a moment."
+            if starting
+            else f"No stack is running with the state directory '{state}'. Start one with: {start}"
+        )
 
 
 class RunningError(Exception):
@@ -25,8 +33,8 @@ class RunningError(Exception):
 
     def __init__(self, state: Path) -> None:
         super().__init__(
-            f"A stack is running with the state directory '{state}' already. End it with Ctrl-C where it runs, "
-            "or give this one another directory with --state."
+            f"A stack is running with the state directory '{state}' already{_where(state)}. Use it, or end it with "
+            "Ctrl-C where it runs, or start another one beside it with --state DIR."
         )
 
 
@@ -56,15 +64,17 @@ def withdraw(state: Path) -> None:
 
 def load(state: Path) -> Endpoints:
     """The endpoints of the stack that runs over `state`. Raises NotRunningError."""
-    try:
-        text = (state / FILE).read_text()
-    except FileNotFoundError:
-        raise NotRunningError(state) from None
+    if not was_made_by_a_stack(state):
+        raise NotRunningError(state)
     try:
         with lock(state):
-            raise NotRunningError(state)  # the file was left behind by a stack that was killed
+            raise NotRunningError(state)  # a file that is there was left behind by a stack that was killed
     except RunningError:
-        return Endpoints(**json.loads(text))
+        pass
+    try:
+        return Endpoints(**json.loads((state / FILE).read_text()))
+    except FileNotFoundError:
+        raise NotRunningError(state, starting=True) from None
 
 
 def was_made_by_a_stack(state: Path) -> bool:
@@ -82,3 +92,10 @@ def lock(state: Path) -> Iterator[None]:
         except BlockingIOError:
             raise RunningError(state) from None
         yield
+
+
+def _where(state: Path) -> str:
+    try:
+        return f": {json.loads((state / FILE).read_text())['functions']}/api"
+    except (OSError, ValueError, KeyError):
+        return ""

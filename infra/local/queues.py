@@ -8,9 +8,8 @@ from azure.servicebus.aio import ServiceBusClient
 
 from infra.local.client import Client
 from infra.local.company import Company
-from infra.local.signing import QUEUE, HrSystem, put_on_queue
+from infra.local.signing import QUEUE, REJECTED, HrSystem, put_on_queue
 
-REJECTED = "check-requests-rejected"
 _POLL = 0.1  # seconds
 
 

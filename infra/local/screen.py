@@ -1,9 +1,11 @@
-"""How things look on a terminal: colour where there is one, columns, and durations."""
+"""How things look on a terminal: colour where there is one, columns, and how we are called."""
 
 import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, TextIO
 
 type Colour = Literal["bold", "dim", "red", "green", "yellow", "blue"]
@@ -60,3 +62,9 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
         for letter in text
     )
+
+
+def program() -> str:
+    """`python -m infra.local` as one would type it here."""
+    inside = Path(sys.executable).is_relative_to(Path.cwd())
+    return f"{shlex.quote(os.path.relpath(sys.executable) if inside else sys.executable)} -m infra.local"

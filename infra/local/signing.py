@@ -12,9 +12,11 @@ from azure.servicebus.aio import ServiceBusClient
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from infra.local.client import Client, ControlError
+from infra.local.client import Client, ControlError, told
+from infra.local.screen import program
 
 QUEUE = "check-requests"
+REJECTED = "check-requests-rejected"
 
 
 class HrSystem:
@@ -47,14 +49,17 @@ class HrSystem:
         token = await client.token(self._tenant, ("Tenant.Admin",))
         current = await client.api("GET", "/tenant", token)
         if current.status != 200:
-            raise ControlError(f"Bulkhead does not show the tenant: {current.text}")
+            raise ControlError(
+                f"Bulkhead does not know the tenant '{self._tenant}' ({told(current)}). "
+                f"Register it with: {program()} tenant register {self._tenant}"
+            )
         keys = [key for key in current.json["signing_keys"] if key["kid"] != self.key_id]
         if len(keys) < len(current.json["signing_keys"]):
             return
         body = {"keys": [*keys, self.public_jwk]}
         reply = await client.api("PUT", "/tenant/signing_keys", token, body, {"If-Match": current.headers["ETag"]})
         if reply.status != 200:
-            raise ControlError(f"Bulkhead refused the key: {reply.text}")
+            raise ControlError(f"Bulkhead refused the key: {told(reply)}")
 
     def order(self, candidate_id: str, package: str, key_id: str | None = None, **claims: Any) -> str:
         """A signed order (a compact JWS), good for an hour. `claims` and `key_id` replace what is true."""

@@ -125,11 +125,20 @@ class Stack:
             raise
         return self.endpoints
 
-    async def ended(self) -> None:
-        """Wait until the stand-in ends by itself, which it never should. Raises StartError then."""
-        if self._stand_in is not None:
-            status = await self._stand_in.wait()
-            raise StartError(f"The stand-in for Azure ended (status {status}):\n{self._end_of_log()}")
+    async def failed(self) -> None:
+        """Wait until the stand-in ends, or an app process for good, which neither ever should. Raises StartError."""
+        assert self._stand_in is not None  # noqa: S101 - it was started
+        ends: list[asyncio.Future[Any]] = [asyncio.create_task(self._stand_in.wait()), self._apps.failure]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ends[0].cancel()
+        if self._apps.failure.done():
+            raise self._apps.failure.result()
+        raise StartError(
+            f"The stand-in for Azure ended (status {self._stand_in.returncode}). Nothing that it acknowledged is lost: "
+            f"start again. {self._end_of_log()}"
+        )
 
     async def stop(self) -> None:
         """End everything; accepted work is finished at the next start over the same directory."""
@@ -168,7 +177,10 @@ class Stack:
         deadline = time.monotonic() + _START_LIMIT
         while not ready.exists():
             if self._stand_in.returncode is not None or time.monotonic() > deadline:
-                raise StartError(f"The stand-in for Azure can't start:\n{self._end_of_log()}")
+                raise StartError(
+                    f"The stand-in for Azure can't start. To begin afresh, remove '{self.state}' or choose another "
+                    f"--state. {self._end_of_log()}"
+                )
             await asyncio.sleep(_POLL)
         said: dict[str, Any] = json.loads(ready.read_text())
         return said
@@ -178,7 +190,8 @@ class Stack:
         return self.state / "logs" / "stand-in.log"
 
     def _end_of_log(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
+        last = self._log.read_text(errors="replace").splitlines()[-10:]
+        return "\n".join([f"The end of {self._log}:", *last]) if last else ""
 
 
 def _is_free(port: int) -> bool:

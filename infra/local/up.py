@@ -2,30 +2,30 @@
 
 import asyncio
 import json
-import os
+import shlex
 import signal
-import sys
+import time
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 
+from infra.local import endpoints
 from infra.local.endpoints import DEFAULT_STATE, Endpoints
-from infra.local.screen import Screen, table
-from infra.local.stack import Stack, choose_ports
+from infra.local.screen import Screen, program, table
+from infra.local.stack import Ports, Stack, choose_ports
 
 _USUAL_PORT = 7071  # that of Azure Functions Core Tools
 
 
 async def run(options: Namespace) -> int:
     """Start, wait for SIGTERM or Ctrl-C, end. Raises RunningError, StartError."""
+    began = time.monotonic()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    stack = Stack(
-        options.state,
-        ports=choose_ports(options.instances, options.base_port, rather=_USUAL_PORT),
-        latency=options.latency,
-    )
+    with endpoints.lock(options.state):  # who runs here already is the better answer than whose ports are in use
+        ports = choose_ports(options.instances, options.base_port, rather=_USUAL_PORT)
+    stack = Stack(options.state, ports=ports, latency=options.latency)
     starting = asyncio.create_task(stack.start())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -37,46 +37,57 @@ async def run(options: Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(found)), flush=True)
     else:
-        _welcome(found, options.state)
-    ended = asyncio.create_task(stack.ended())
+        _welcome(found, ports, options, time.monotonic() - began)
+    failing = asyncio.create_task(stack.failed())
     try:
-        await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            await ended
+        await asyncio.wait({failing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if failing.done():
+            await failing
     finally:
-        ended.cancel()
+        failing.cancel()
         if not options.json:
-            print("\nEnding ...", flush=True)
+            print("\nEnding; what has been accepted and is not done yet goes on at the next start.", flush=True)
         await stack.stop()
     return 0
 
 
-def _welcome(found: Endpoints, state: Path) -> None:
+def _welcome(found: Endpoints, ports: Ports, options: Namespace, seconds: float) -> None:
     screen = Screen()
-    command = f"{_python()} -m infra.local"
-    option = "" if state == DEFAULT_STATE else f" --state {state}"
-    token = f"{command} token --publisher{option}"
+    state: Path = options.state
+    command = program()
+    option = "" if state == DEFAULT_STATE else f" --state {shlex.quote(str(state))}"
     screen.line("Bulkhead is running, on an embedded stand-in for Azure. Ctrl-C ends both.", "bold")
+    screen.line(f"Started in {seconds:.1f} s.", "dim")
+    if options.base_port is None and ports.first != _USUAL_PORT:
+        screen.line(f"Its usual port {_USUAL_PORT} is in use, so others were taken; --base-port P chooses.", "yellow")
+    screen.line()
     rows: list[tuple[str, ...]] = [
-        ("Bulkhead's API", f"{found.functions}/api", "described at /api/openapi.json"),
-        ("stand-in", found.stand_in, "its control API: tenants, tokens, faults, journal"),
-        ("state, logs", f"{state}, {state / 'logs'}", "kept from one start to the next"),
+        ("Bulkhead's API", f"{found.functions}/api", "what it offers: docs/api.md and /api/openapi.json"),
+        ("stand-in", found.stand_in, "plays Azure, users, customers: the commands below speak to it"),
+        ("state and logs", f"{state} and {state / 'logs'}", "the next start goes on from here"),
     ]
     if len(found.apps["data"]) > 1:
         rows.insert(1, ("  its processes", " ".join(found.apps["data"]), ""))
     for row in table(rows):
         screen.line(row)
-    screen.line()
-    screen.line("Try it as the publisher's staff:")
-    screen.line(f'  curl -H "Authorization: Bearer $({token})" {found.functions}/api/tenants', "blue")
-    screen.line("A tenant of your own, and a token of its administrator:")
-    screen.line(f"  {command} tenant deploy acme{option} && {command} tenant register acme{option}", "blue")
-    screen.line(f"  {command} token --tenant acme{option}", "blue")
-    screen.line("Who does what to which target, live; and everything else:")
-    screen.line(f"  {command} journal --follow{option}", "blue")
-    screen.line(f"  {command} --help", "blue")
-
-
-def _python() -> str:
-    """Our interpreter as one would type it here."""
-    return os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else "python"
+    for text, lines in (
+        (
+            "In another terminal, as the publisher's staff:",
+            [f'curl -H "Authorization: Bearer $({command} token --publisher{option})" {found.functions}/api/tenants'],
+        ),
+        (
+            "A customer of your own, and a token of its administrator:",
+            [
+                f"{command} tenant deploy acme{option} && {command} tenant register acme{option}",
+                f"{command} token --tenant acme{option}",
+            ],
+        ),
+        (
+            "Who does what to which target, live; and everything else:",
+            [f"{command} journal --follow{option}", f"{command} --help"],
+        ),
+    ):
+        screen.line()
+        screen.line(text)
+        for line in lines:
+            screen.line(f"  {line}", "blue")

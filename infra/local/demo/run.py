@@ -57,7 +57,8 @@ def _wipe(state: Path) -> None:
     """Begin afresh. Raises RunningError; ControlError for a directory that no stack has made."""
     if state.exists() and any(state.iterdir()) and not endpoints.was_made_by_a_stack(state):
         raise ControlError(
-            f"'{state}' holds something else than a stack's state, and is not deleted for a demonstration."
+            f"'{state}' holds something else than a stack's state, and is not deleted for a demonstration. "
+            "Choose another directory with --state."
         )
     with endpoints.lock(state):
         shutil.rmtree(state)
