@@ -209,7 +209,7 @@ class Story:
         mine = [entry for entry in entries if entry["correlation_id"] == record["request_id"]]
         rows = [
             (journal.step(one), journal.clock(one), one["principal"], f"{one['service']} {one['operation']}",
-             journal.outcome(one["status"]), journal.target(one))
+             journal.outcome(one), journal.target(one))
             for one in mine if journal.step(one)
         ]  # fmt: skip
         self._print([("step", "time (UTC)", "who", "did", "answer", "to which target"), *rows])
