@@ -211,6 +211,20 @@ async def test_dropped_connection_before_and_after_the_call(cloud: Any, http: ai
     cloud.control("PUT", "/settings", {})
 
 
+@pytest.mark.plays("entra", "issue_token")
+async def test_a_held_request_meets_the_state_at_its_end(cloud: Any, http: aiohttp.ClientSession) -> None:
+    tenant = cloud.deploy()
+    old = stored_secret(cloud, tenant)
+    rule = {"service": "entra", "operation": "issue_token", "target": tenant.client_id, "delay_ms": 400, "times": 1}
+    cloud.control("PUT", "/faults", {"rules": [rule]})
+    held = asyncio.create_task(issue(http, tenant, old))
+    async with asyncio.timeout(10):
+        while cloud.control("GET", "/faults")[1]["rules"][0]["times"]:  # noqa: ASYNC110 - nothing else tells
+            await asyncio.sleep(0)
+    cloud.control("POST", f"/daemons/{tenant.name}/rotate", {"credential": "secret"})
+    assert (await held)[0] == 401
+
+
 async def test_proxy_opens_no_way_out(cloud: Any, http: aiohttp.ClientSession) -> None:
     _, since = cloud.journal()
     for url in ("https://example.com/", f"{LOGIN}:8443/", "https://a.b.vault.azure.net/"):

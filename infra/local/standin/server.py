@@ -36,14 +36,17 @@ class Dispatcher:
         return await self.carry_out(service, host, request)
 
     async def carry_out(self, service: HttpService, host: str, request: web.BaseRequest) -> web.StreamResponse:
-        """One request to one service: routed, struck by a fault or handled, delayed, journalled, answered."""
+        """One request to one service: routed, struck by a fault, handled, delayed, journalled, answered."""
         arrived = asyncio.get_running_loop().time()
         path, _, _ = request.raw_path.partition("?")
         call = Call(request.method, host, path, request.query, request.headers, await request.read())
         handler = service.route(call)
         rule = self._world.weather.strike(service.name, call.operation, call.target)
+        if rule and rule.delay_ms:  # held on its way: it meets the state at its end
+            await asyncio.sleep(rule.delay_ms / 1000)
+            arrived += rule.delay_ms / 1000
         if rule and rule.drop in (True, "request"):
-            await self._world.weather.delay(service.name, arrived, rule)
+            await self._world.weather.delay(service.name, arrived)
             return self._drop(service.name, call, request)
         if rule and rule.status is not None:
             answer = service.error(rule.status, rule.retry_after)
@@ -55,7 +58,7 @@ class Dispatcher:
             except Exception:  # noqa: BLE001 - a defect of one service must not end the connection's other requests
                 traceback.print_exc(file=sys.stderr)
                 answer = service.error(500, None)
-        await self._world.weather.delay(service.name, arrived, rule)
+        await self._world.weather.delay(service.name, arrived)
         if rule and rule.drop == "answer":
             return self._drop(service.name, call, request)
         self._record(service.name, call, answer.status)

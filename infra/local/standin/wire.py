@@ -131,9 +131,9 @@ class Journal:
 class FaultRule(msgspec.Struct, forbid_unknown_fields=True):
     """One injected fault. A rule without `operation`, `target` matches all; `target` matches as a substring.
 
-    `status` answers with the service's error of that status instead of carrying the call out (`retry_after` alone means
-    429); `drop` closes the
-    connection, True or "request" before the call is carried out, "answer" after; `times` ends the rule.
+    `delay_ms` holds the call before it is carried out; `status` answers with the service's error of that status instead
+    of carrying it out (`retry_after` alone means 429); `drop` closes the connection, True or "request" before the call
+    is carried out, "answer" after; `times` ends the rule.
     """
 
     service: ServiceName
@@ -191,13 +191,12 @@ class Weather:
             return rule
         return None
 
-    async def delay(self, service: ServiceName, arrived: float, rule: FaultRule | None = None) -> None:
-        """Wait until the service's latency and the rule's have passed since the request `arrived` (loop time).
+    async def delay(self, service: ServiceName, arrived: float) -> None:
+        """Wait until the service's latency has passed since the request `arrived` (loop time).
 
         So the stand-in's own work is part of a latency, as a service's is, and does not come on top of it.
         """
-        milliseconds = self.latency_ms.get(service, 0.0) + ((rule.delay_ms or 0.0) if rule else 0.0)
-        left = arrived + milliseconds / 1000 - asyncio.get_running_loop().time()
+        left = arrived + self.latency_ms.get(service, 0.0) / 1000 - asyncio.get_running_loop().time()
         if left > 0:
             await asyncio.sleep(left)
 
