@@ -47,14 +47,13 @@ class SigningTransport(SharedTransport):
     def __init__(self, session: aiohttp.ClientSession, proxy: str | None, endpoint: str) -> None:
         super().__init__(session, proxy)
         self._endpoint = endpoint
-        name, _, domain = (urlsplit(endpoint).hostname or "").partition(".")
-        self._own_host = re.compile(rf"{re.escape(name)}(-[a-z0-9]+)?\.{re.escape(domain)}")  # also one region's host
+        self._host = urlsplit(endpoint).hostname  # a region's host could be another account's: `acme-westeurope`
 
     async def send(self, request: HttpRequest, **config: Any) -> AsyncHttpResponse:
         """Sign and send one request. Raises LeaseEndedError."""
         signer = _SIGNER.get()
         url = urlsplit(request.url)
-        if signer is None or url.hostname is None or not self._own_host.fullmatch(url.hostname):
+        if signer is None or url.hostname != self._host:
             raise LeaseEndedError("no lease covers this request")
         resource_type, link = resource_of(url.path)
         date = formatdate(usegmt=True).lower()

@@ -72,9 +72,10 @@ async def test_without_a_lease_nothing_leaves() -> None:
         HOST.replace("https://", "https://x"),
         HOST.replace(".documents.azure.com", "-westeurope.documents.azure.com.forger.example"),
         HOST.replace(".documents", "xdocuments"),
+        HOST.replace(".documents", "-westeurope.documents"),  # may be an account of that name
     ],
 )
-async def test_a_lease_signs_for_its_accounts_hosts_only(signer: Signer, host: str) -> None:
+async def test_a_lease_signs_for_its_accounts_host_only(signer: Signer, host: str) -> None:
     """Even if the account named another host as one of its regions, or redirected there."""
     wire = Wire()
     with pytest.raises(LeaseEndedError):
@@ -82,12 +83,10 @@ async def test_a_lease_signs_for_its_accounts_hosts_only(signer: Signer, host: s
     assert wire.headers == signer.asked == []
 
 
-@pytest.mark.parametrize("region", ["", "-westeurope"])
-async def test_the_leases_signature_replaces_what_the_sdk_signed(signer: Signer, region: str) -> None:
+async def test_the_leases_signature_replaces_what_the_sdk_signed(signer: Signer) -> None:
     wire = Wire()
-    host = HOST.replace(".documents", f"{region}.documents")
     with pytest.raises(Sent):
-        await transport(wire).send(request(host))
+        await transport(wire).send(request(HOST))
     ((endpoint, verb, kind, link, date),) = signer.asked
     assert (endpoint, verb, kind, link) == (
         CONTOSO_HR.account.endpoint, "GET", "docs", "dbs/bulkhead/colls/reports/docs/rep_1",
