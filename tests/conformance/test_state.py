@@ -107,20 +107,21 @@ class Client:
     async def _send(self, method: str, url: str, headers: dict[str, str], body: Any) -> Any:
         async with self._session.request(method, url, headers=headers, json=body, proxy=self._proxy) as answer:
             answer.raise_for_status()
-            return await answer.json()
+            return await answer.json() if answer.status != 204 else None
 
 
 @dataclass
 class Acknowledged:
     """What the stand-in said it has."""
 
-    items: dict[str, int] = field(default_factory=dict)  # id -> number
+    items: dict[str, int] = field(default_factory=dict)  # id -> number, which only grows
+    gone: list[str] = field(default_factory=list)  # ids of items
     secrets: dict[str, str] = field(default_factory=dict)  # name -> value
     roles: list[str] = field(default_factory=list)  # paths
     replaced_keys: set[str] = field(default_factory=set)
 
     def counts(self) -> list[int]:
-        return [len(self.items), len(self.secrets), len(self.roles), len(self.replaced_keys)]
+        return [len(self.items), len(self.gone), len(self.secrets), len(self.roles), len(self.replaced_keys)]
 
 
 @asynccontextmanager
@@ -156,9 +157,14 @@ async def until_killed(write: Callable[[], Awaitable[None]]) -> None:
 
 async def write_all(client: Client, prepared: Prepared, acknowledged: Acknowledged) -> None:
     async def item() -> None:
-        item_id, number = uuid.uuid4().hex, len(acknowledged.items)
-        await client.item("POST", item_id, {"id": item_id, "tenant_id": "t", "number": number})
-        acknowledged.items[item_id] = number
+        item_id = uuid.uuid4().hex
+        for number, method in enumerate(("POST", "PUT")):
+            await client.item(method, item_id, {"id": item_id, "tenant_id": "t", "number": number})
+            acknowledged.items[item_id] = number
+        if (len(acknowledged.items) + len(acknowledged.gone)) % 2:  # every other one
+            del acknowledged.items[item_id]
+            await client.item("DELETE", item_id)
+            acknowledged.gone.append(item_id)
 
     async def secret() -> None:
         name, value = f"s-{uuid.uuid4().hex}", uuid.uuid4().hex
@@ -197,7 +203,10 @@ async def test_every_acknowledged_write_survives_kills(tmp_path: Path, monkeypat
             await writing
     async with launched(tmp_path, prepared) as (_, client):
         for item_id, number in acknowledged.items.items():
-            assert (await client.item("GET", item_id))["number"] == number
+            assert (await client.item("GET", item_id))["number"] >= number
+        for item_id in acknowledged.gone:
+            with pytest.raises(aiohttp.ClientResponseError, match="404"):
+                await client.item("GET", item_id)
         for name, value in acknowledged.secrets.items():
             assert (await client.vault("GET", name))["value"] == value
         for path in acknowledged.roles:

@@ -144,17 +144,30 @@ async def test_an_item_of_more_than_two_megabytes_is_refused(container: Containe
     assert error.value.message.startswith("(RequestEntityTooLarge)")
 
 
-@pytest.mark.plays("cosmos", "create_item read_item")
+@pytest.mark.plays("cosmos", "create_item delete_item query read_item")
 async def test_charges_rise_with_size(container: ContainerProxy) -> None:
     # learn.microsoft.com/azure/cosmos-db/request-units: 1 RU to read 1 KB, about 10 RU for 100 KB.
     await container.create_item({"id": "small", "pk": "p"})
     await container.create_item({"id": "large", "pk": "p", "text": "x" * 100_000})
-    charges = [
-        float((await container.read_item(name, "p")).get_response_headers()["x-ms-request-charge"])
-        for name in ("small", "large")
-    ]
+    charges: list[float] = []
+
+    def note(response: Any) -> None:
+        charges.append(float(response.http_response.headers["x-ms-request-charge"]))
+
+    for name in ("small", "large"):
+        await container.read_item(name, "p", raw_response_hook=note)
     assert charges[0] == 1
     assert 9 < charges[1] < 11
+    for name in ("small", "large"):
+        text = "SELECT * FROM c WHERE c.id = @id"
+        query = container.query_items(
+            text, parameters=[{"name": "@id", "value": name}], partition_key="p", raw_response_hook=note
+        )
+        [item async for item in query]
+    for name in ("small", "large"):
+        await container.delete_item(name, "p", raw_response_hook=note)
+    assert charges[0] < charges[2] < charges[3]
+    assert charges[0] < charges[4] < charges[5]
 
 
 @pytest.mark.plays("cosmos", "create_item replace_item upsert_item")
@@ -284,7 +297,9 @@ async def test_missing_containers_and_databases(client: CosmosClient, container:
     assert error.value.status_code == 404
 
 
-@pytest.mark.plays("cosmos", "batch create_item query query_plan read_item upsert_item")
+@pytest.mark.plays(
+    "cosmos", "batch create_item delete_item patch_item query query_plan read_item replace_item upsert_item"
+)
 async def test_the_synchronous_sdk(account: Any, container: ContainerProxy) -> None:
     # azure-cosmos container.py, the twin of aio/_container.py.
     def work(transport: RequestsTransport) -> list[Any]:
@@ -297,9 +312,19 @@ async def test_the_synchronous_sdk(account: Any, container: ContainerProxy) -> N
             assert items.read_item("0", "p0")["n"] == 9
             with pytest.raises(exceptions.CosmosResourceNotFoundError):
                 items.read_item("x", "p0")
+            with pytest.raises(exceptions.CosmosResourceExistsError):
+                items.create_item({"id": "0", "pk": "p0"})
+            stale = {"etag": '"stale"', "match_condition": MatchConditions.IfNotModified}
+            with pytest.raises(exceptions.CosmosAccessConditionFailedError):
+                items.replace_item("0", {"id": "0", "pk": "p0"}, **stale)
+            increment = [{"op": "incr", "path": "/n", "value": 1}]
+            items.patch_item("1", "p1", increment, filter_predicate="from c where c.n = 1")
+            with pytest.raises(exceptions.CosmosAccessConditionFailedError):
+                items.patch_item("1", "p1", increment, filter_predicate="from c where c.n = 1")
+            items.delete_item("4", "p4")
             text = "SELECT * FROM c ORDER BY c.n DESC"
             ordered = items.query_items(text, enable_cross_partition_query=True)
-            one = items.query_items("SELECT * FROM c WHERE c.n < 2", partition_key="p1")
+            one = items.query_items("SELECT * FROM c WHERE c.n < 3", partition_key="p1")
             return [[item["n"] for item in found] for found in (ordered, one)]
 
     def work_and_hang_up() -> list[Any]:
@@ -313,7 +338,7 @@ async def test_the_synchronous_sdk(account: Any, container: ContainerProxy) -> N
             gc.collect()
             return found
 
-    assert await asyncio.to_thread(work_and_hang_up) == [[9, 4, 3, 2, 1], [1]]
+    assert await asyncio.to_thread(work_and_hang_up) == [[9, 3, 2, 2], [2]]
 
 
 @pytest.mark.standin
