@@ -31,7 +31,7 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("Resource Manager", ("test_resource_manager.py",), ("resource_manager",)),
     ("Microsoft Graph", ("test_graph.py",), ("graph",)),
     ("Azure Cosmos DB", ("cosmos",), ("cosmos",)),
-    ("Service Bus", ("test_service_bus.py",), ("service_bus",)),
+    ("Service Bus", ("service_bus",), ("service_bus",)),
     (
         "The frame: control API, proxy, faults, budgets, delays, state",
         ("test_control.py", "test_settings.py", "test_state.py"),

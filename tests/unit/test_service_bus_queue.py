@@ -1,6 +1,6 @@
 """The rules of a queue with the clock in the test's hand, and a machine that holds it against a simple model.
 
-That the rules are Azure's is shown, with their sources, by tests/conformance/test_service_bus.py.
+That the rules are Azure's is shown, with their sources, by tests/conformance/service_bus.
 """
 
 from collections.abc import Iterator
