@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from infra.local.client import Reply
-from infra.local.company import Company
 from infra.local.lab import Lab
 from infra.local.people import candidate
 
@@ -77,9 +76,10 @@ async def test_credential_is_changed_while_the_service_runs(lab: Lab) -> None:
     assert len(changes) == 4
 
 
-async def test_wrong_credential_changes_nothing(lab: Lab, acme: Company) -> None:
+async def test_wrong_credential_changes_nothing(lab: Lab) -> None:
+    company, other = await lab.company(), await lab.company()
     operator = await lab.client.token(roles=("Publisher.Operate",))
-    path = f"/tenants/{acme.id}"
+    path = f"/tenants/{company.id}"
     before = await lab.client.api("GET", path, operator)
     etag = {"If-Match": before.headers["ETag"]}
     wrong = {"credential": "secret", "credential_name": "no-such-secret"}
@@ -90,11 +90,10 @@ async def test_wrong_credential_changes_nothing(lab: Lab, acme: Company) -> None
     assert unread.status == 403
     assert (await lab.client.api("PATCH", path, operator, wrong)).status == 428
     # Another tenant's daemon cannot open this one's account, so it is never taken.
-    other = await lab.company()
     foreign = {name: other.registered[name] for name in ("credential", "credential_name", "daemon_client_id")}
     refused = await lab.client.api("PATCH", path, operator, foreign, etag)
     assert (refused.status, refused.json["type"]) == (503, "urn:bulkhead:problem:tenant_access_denied")
 
     after = await lab.client.api("GET", path, operator)
     assert (after.json, after.headers["ETag"]) == (before.json, before.headers["ETag"])
-    await acme.must("GET", "/packages")  # at once: what failed was another way to its account
+    await company.must("GET", "/packages")  # at once: what failed was another way to its account
