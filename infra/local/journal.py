@@ -66,6 +66,11 @@ def target(entry: Entry) -> str:
     return text.replace("/dbs/bulkhead/colls/", "/")
 
 
+def named(text: str, names: Mapping[str, str]) -> str:
+    """`text` with daemons named (`Client.names`), and other GUIDs shortened."""
+    return _GUID.sub(lambda found: f"daemon of {names[found[0]]}" if found[0] in names else f"{found[1]}..", text)
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which entries are wanted: of one service, only refusals, not before a moment (as the journal writes it)."""
@@ -118,7 +123,7 @@ class Printer:
                 self.screen.line(self._line(entry))
 
     def _heading(self, request: str, group: list[Entry]) -> str:
-        owners = sorted({self._names[key] for key in self._names if any(_names(entry, key) for entry in group)})
+        owners = sorted({self._names[key] for key in self._names if any(_is_of(entry, key) for entry in group)})
         return "  ".join([request or "(of no request)", *owners])
 
     def _line(self, entry: Entry) -> str:
@@ -126,18 +131,12 @@ class Printer:
         return "  ".join([
             paint(f"  {clock(entry)}", "dim"),
             paint(f"{number:>3} {STEPS.get(number, ''):16}", "blue"),
-            f"{self._named(entry['principal'].removeprefix('app:')):26}",
+            f"{named(entry['principal'].removeprefix('app:'), self._names):26}",
             f"{entry['service']} {entry['operation']}".ljust(32),
             paint(f"{outcome(entry):11}", colour(entry)),
-            self._named(target(entry)),
+            named(target(entry), self._names),
         ]).rstrip()  # fmt: skip
 
-    def _named(self, text: str) -> str:
-        """`text` with daemons named, and other GUIDs shortened."""
-        return _GUID.sub(
-            lambda found: f"daemon of {self._names[found[0]]}" if found[0] in self._names else f"{found[1]}..", text
-        )
 
-
-def _names(entry: Entry, key: str) -> bool:
+def _is_of(entry: Entry, key: str) -> bool:
     return key in entry["target"] or entry["principal"] == f"app:{key}"

@@ -1,6 +1,7 @@
 """The companies' HR systems and the queues that they share with Bulkhead."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from infra.local.company import Company
 from infra.local.signing import QUEUE, REJECTED, HrSystem, put_on_queue
 
 _POLL = 0.1  # seconds
+_LONGEST_WAIT = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,20 @@ class Queues:
             await asyncio.sleep(_POLL)
 
     async def rejected(self, count: int) -> dict[str, str]:
-        """The rejected messages, at least `count`: body and reason."""
+        """The rejected messages, body and reason: as soon as there are `count`, or what there is after 15 seconds."""
         string = self.client.endpoints.service_bus_connection_string
+        found: dict[str, str] = {}
         async with (
             ServiceBusClient.from_connection_string(string) as client,
             client.get_queue_receiver(REJECTED) as receiver,
         ):
-            found: dict[str, str] = {}
-            while len(found) < count:
-                for message in await receiver.peek_messages(max_message_count=100):
-                    properties = message.application_properties or {}
-                    found[str(message)] = _text(properties.get(b"reason") or properties.get("reason"))
-                await asyncio.sleep(_POLL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LONGEST_WAIT):
+                    while len(found) < count:
+                        for message in await receiver.peek_messages(max_message_count=100):
+                            properties = message.application_properties or {}
+                            found[str(message)] = _text(properties.get(b"reason") or properties.get("reason"))
+                        await asyncio.sleep(_POLL)
         return found
 
 

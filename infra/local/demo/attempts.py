@@ -42,14 +42,14 @@ class Attempts:
                 await a.call("GET", f"/reports/{report}", headers={"Bulkhead-Tenant": b.id}),
             ),
             (
-                f"a forged token of {b.name}'s administrator",
+                f"the same, with a forged token of {b.name}'s administrator",
                 401,
                 await self.client.api(
                     "GET", f"/reports/{report}", await self.client.token(b.name, roles, key="forged")
                 ),
             ),
             (
-                f"a token that {a.name}'s directory signed over {b.name}'s directory id",
+                f"the same, with a token of {a.name}'s directory that claims to be of {b.name}'s",
                 401,
                 await self.client.api(
                     "GET",
@@ -58,18 +58,18 @@ class Attempts:
                 ),
             ),
             (
-                f"{b.name}'s own user without a role for reports",
+                f"{b.name}'s own user asks for the report, without a role for reports",
                 403,
                 await b.call("GET", f"/reports/{report}", roles=("Candidates.ReadWrite",)),
             ),
             (
-                f"{a.name}'s administrator as publisher's staff",
+                f"{a.name}'s administrator takes the role Publisher.Operate and lists all tenants",
                 403,
-                await a.call("GET", "/tenants"),
+                await a.call("GET", "/tenants", roles=("Publisher.Operate",)),
             ),
         ):
             seen = f"{reply.status} {reply.json.get('type', '').rpartition(':')[2]}"
-            self.checks.expect(reply.status == status, who, seen)
+            self.checks.expect(reply.status == status, f"refused: {who}", seen)
 
     async def identities(self) -> None:
         """Identities and keys, with Azure's own SDKs."""
@@ -81,8 +81,8 @@ class Attempts:
             keys = await intruder.list_keys(daemon, a)
             self.checks.expect(
                 bool(await intruder.read_reports(a, keys["primary"])),
-                f"{a.name}'s daemon lists its own account's keys, and they open it",
-                "so what follows is refused for a reason",
+                f"allowed: {a.name}'s daemon lists its own account's keys, and they open it",
+                "or what follows would prove nothing",
             )
             await self._refused(403, f"{a.name}'s daemon lists {b.name}'s keys", intruder.list_keys(daemon, b))
             await self._refused(
@@ -91,9 +91,11 @@ class Attempts:
             await self._refused(
                 403, f"the control plane's managed identity lists {a.name}'s keys", intruder.list_keys(control, a)
             )
-            await self._refused(401, f"{a.name}'s key on {b.name}'s account", intruder.read_reports(b, keys["primary"]))
             await self._refused(
-                401, f"{a.name}'s key from before its regeneration on its own account",
+                401, f"{a.name}'s key opens {b.name}'s account", intruder.read_reports(b, keys["primary"])
+            )
+            await self._refused(
+                401, f"{a.name}'s key from before its regeneration opens its own account",
                 intruder.read_reports(a, self.old_key),
             )  # fmt: skip
         finally:
@@ -115,16 +117,18 @@ class Attempts:
             (unsigned, "bad_signature", f"{b.name}'s order with its signature cut off"),
         ):
             seen = rejected.get(text, "not rejected")
-            self.checks.expect(seen == reason, f"{who} is moved to check-requests-rejected", seen)
+            self.checks.expect(seen == reason, f"refused: {who}, and moved to check-requests-rejected", seen)
         after = {report["id"] for report in await b.reports()}
         self.checks.expect(
-            after == before, f"{b.name}'s order sent again (same jti) makes no second report", f"{len(after)} reports"
+            after == before,
+            f"without effect: {b.name}'s order sent a second time (same jti)",
+            f"{len(after)} reports, as before",
         )
 
     async def _refused(self, status: int, who: str, attempt: Awaitable[Any]) -> None:
         try:
             await attempt
         except HttpResponseError as error:
-            self.checks.expect(error.status_code == status, who, refusal(error))
+            self.checks.expect(error.status_code == status, f"refused: {who}", refusal(error))
         else:
-            self.checks.expect(False, who, "was allowed")  # noqa: FBT003 - reads as assert does
+            self.checks.expect(False, f"refused: {who}", "was allowed")  # noqa: FBT003 - reads as assert does

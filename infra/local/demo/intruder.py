@@ -70,7 +70,7 @@ class Intruder:
     async def read_reports(self, company: Company, key: str) -> list[dict[str, Any]]:
         """Step 5 with a key on a company's account. Raises CosmosHttpResponseError, an HttpResponseError."""
         endpoint = f"https://{company.account}.documents.azure.com:443/"
-        async with CosmosClient(endpoint, key, transport=self._transport) as client:
+        async with CosmosClient(endpoint, key, transport=self._transport, retry_total=0) as client:
             container = client.get_database_client("bulkhead").get_container_client("reports")
             return [item async for item in container.query_items("SELECT * FROM c")]
 

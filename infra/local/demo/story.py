@@ -49,7 +49,7 @@ class Story:
             await self._review()
             await self._results()
             await self._five_steps(first)
-            self.screen.heading(f"What {_A} can do to {_B}")
+            self.screen.heading(f"What {_A} tries on {_B}: its users, its daemon, its keys, its orders")
             attempts = Attempts(self.client, self.checks, intruder, self.queues, self.a, self.b, old_key)
             await attempts.users()
             await attempts.identities()
@@ -100,7 +100,7 @@ class Story:
     async def _all_reports(self) -> str:
         """Everybody else, over HTTP and over the queue, and a new key in the middle. Gives a signed order of `b`."""
         over_http, over_queue = self._of(self.a)[1:], self._of(self.b)
-        self.screen.heading("Checks are ordered: over HTTP by contoso, over the queue of signed orders by fabrikam")
+        self.screen.heading(f"Checks are ordered: by {_A} over HTTP, by {_B} over the queue, signed")
         system = self.queues.system(self.b)
         orders = [system.order(candidate_id, "essential") for candidate_id in over_queue]
         _, since = await self.client.journal()
@@ -160,7 +160,7 @@ class Story:
         self.screen.line(f"  all {count} reports are through, {time.monotonic() - began:.1f} s after the orders")
 
     async def _review(self) -> None:
-        self.screen.heading("A likeness of names is no proof: a reviewer looks at what waits")
+        self.screen.heading("A likeness of names is no proof: a person looks at what waits")
         roles = ("Adjudications.ReadWrite",)
         for company in (self.a, self.b):
             for report in (await company.must("GET", "/reports?status=paused", roles=roles))["data"]:
@@ -176,7 +176,7 @@ class Story:
                     )
 
     async def _results(self) -> None:
-        self.screen.heading("The reports")
+        self.screen.heading("The reports, with their screenings")
         rows = []
         as_expected = True
         reports = await self._reports()
@@ -200,22 +200,24 @@ class Story:
         )
 
     async def _five_steps(self, report: dict[str, Any]) -> None:
-        self.screen.heading("The five steps of one invocation (a job that ran one screening)")
+        self.screen.heading("The five steps of one invocation: a job that ran one screening")
         log = (await self.a.must("GET", "/access_log?limit=100"))["data"]
         record = next(
             one for one in reversed(log) if (one["action"], one["object_id"]) == ("screenings.run", report["id"])
         )
         entries, _ = await self.client.journal()
         mine = [entry for entry in entries if entry["correlation_id"] == record["request_id"]]
+        names = await self.client.names()
         rows = [
-            (journal.step(one), journal.clock(one), one["principal"], f"{one['service']} {one['operation']}",
-             journal.outcome(one), journal.target(one))
+            (journal.step(one), journal.STEPS[journal.step(one)], journal.clock(one),
+             journal.named(one["principal"].removeprefix("app:"), names), f"{one['service']} {one['operation']}",
+             journal.outcome(one), journal.named(journal.target(one), names))
             for one in mine if journal.step(one)
         ]  # fmt: skip
-        self._print([("step", "time (UTC)", "who", "did", "answer", "to which target"), *rows])
+        self._print([("step", "", "time (UTC)", "who", "did", "answer", "to which target"), *rows])
         self.screen.line(
-            f"  {_A}'s own access log: {record['actor']} {record['action']} {record['object_id']}, "
-            f"key {record['key_kind']}, request {record['request_id']}"
+            f"  {_A}'s own access log tells of it: {record['actor']} {record['action']} {record['object_id']}, "
+            f"with the {record['key_kind']} key, in request {record['request_id']}"
         )
         counts = {number: sum(row[0] == number for row in rows) for number in ("1", "2", "3+4")}
         self.checks.expect(
@@ -243,7 +245,9 @@ class Story:
             self._scan("personal data", noun, texts, personal)
         own = leaks.scan(leaks.stored_items(self.state, account=self.a.account), personal)
         self.checks.expect(
-            bool(own.leaks), "the same search finds personal data where it belongs, in the tenant's own account"
+            bool(own.leaks),
+            "the same search finds personal data where it belongs: in the tenant's own account",
+            f"{len(own.leaks)} times",
         )
 
     def _scan(
@@ -251,8 +255,8 @@ class Story:
     ) -> None:
         found = leaks.scan(texts, forbidden)
         places = sorted({f"{leak.kind} in {leak.place}" for leak in found.leaks})
-        seen = "; ".join(places[:3]) if places else f"{found.texts} {noun}, {found.bytes / 1000:.0f} kB: zero found"
-        self.checks.expect(not places and found.texts > 0, f"{what} in {noun}", seen)
+        seen = "; ".join(places[:3]) if places else f"{found.texts} searched, {found.bytes / 1000:.0f} kB"
+        self.checks.expect(not places and found.texts > 0, f"zero found of {what} in {noun}", seen)
 
     async def _reports(self) -> list[dict[str, Any]]:
         both = await asyncio.gather(self.a.reports(), self.b.reports())
