@@ -27,6 +27,8 @@ STAND_IN_KEYS = {
     *(f"{what}_per_s" for what in ("get_secret", "list_keys", "issue_token", "read_item", "create_item", "query")),
     *(f"{what}_cpu_us" for what in ("get_secret", "list_keys", "issue_token", "read_item", "create_item", "query")),
     "messages_per_s",
+    "triggers_per_s",
+    "session_triggers_per_s",
     "start_s",
 }
 

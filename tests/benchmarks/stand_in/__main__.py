@@ -17,6 +17,7 @@ from tests.benchmarks.harness import report
 from tests.benchmarks.harness.process import Process, process
 from tests.benchmarks.harness.report import Goal
 from tests.benchmarks.harness.stack import ROOT, Azure, stand_in
+from tests.benchmarks.stand_in import triggers
 
 _CLIENT = "tests.benchmarks.stand_in.client"
 
@@ -45,6 +46,8 @@ GOALS = (
     Goal("create_item_per_s", "Cosmos DB: new items/s", least=800),
     Goal("query_per_s", "Cosmos DB: first pages of ten/s, of a partition of thousands", least=50),
     Goal("messages_per_s", "Service Bus: messages sent, received and completed/s", least=500),
+    Goal("triggers_per_s", "Functions host: messages that a function was run for/s", least=250),
+    Goal("session_triggers_per_s", "Functions host: likewise, with sessions/s", least=250),
     Goal("start_s", "start with thousands of items stored, process and all, s", most=1.0),
 )
 
@@ -83,6 +86,8 @@ def _take(plan: Plan) -> dict[str, Any]:
             for client in clients:
                 client.ask("run", what="create_item", count=plan.items // plan.clients, width=plan.width)
         figures["start_s"] = min(_start(state) for _ in range(plan.starts))
+        print("triggers ...", file=sys.stderr, flush=True)
+        figures |= triggers.figures(Path(folder), plan.messages)
     return figures
 
 
