@@ -9,7 +9,7 @@ say() { printf '%s\n' "$*" >&2; }
 if command -v uv >/dev/null 2>&1; then
   say "Setting up .venv with uv and Python ${version} ..."
   uv venv --quiet --clear --python "$version" .venv
-  uv pip install --quiet --python .venv/bin/python -r requirements-dev.txt
+  uv pip install --quiet --compile-bytecode --python .venv/bin/python -r requirements-dev.txt
   exit 0
 fi
 
