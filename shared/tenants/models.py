@@ -31,6 +31,7 @@ class SigningKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     n: Base64Url | None = None
     e: Base64Url | None = None
     use: Literal["sig"] | None = None
+    d: None = None  # a private key is refused, not taken and cut
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,27 +25,40 @@ def checkout(tmp_path: Path, state: Path) -> Path:
 @pytest.mark.usefixtures("stack")
 def test_session_with_curl(checkout: Path) -> None:
     readme = (PROJECT / "README.md").read_text()
-    (session,) = re.findall(r"test_readme\.py.*?```sh\n(.*?)```", readme, re.DOTALL)
+    session, refusals = re.findall(r"test_readme\.py.*?```sh\n(.*?)```", readme, re.DOTALL)
 
-    done = subprocess.run(  # noqa: S603 - our own README
-        ["/bin/bash", "-euo", "pipefail", "-c", session],
-        cwd=checkout,
+    try:
+        done = bash(session + "\necho REFUSALS\n" + refusals, checkout)
+    finally:
+        bash(f"{sys.executable} -m infra.local faults --clear --state {checkout / '.local'}", PROJECT)
+
+    assert done.returncode == 0, done.stderr
+    allowed, _, refused = done.stdout.partition("\nREFUSALS\n")
+    for expected in (
+        '"package":"essential","status":"complete","result":"clear"',
+        "On the queue check-requests",
+        '"action":',
+        "3+4 lists keys",
+    ):
+        assert expected in allowed
+    for expected in (
+        '"status":404', '"status":403', "primaryReadonly key of", "HTTP/1.1 503 Service Unavailable", "Retry-After: ",
+        "Unauthorized", "401 refused",
+    ):  # fmt: skip
+        assert expected in refused
+    assert refused.count('"package":"essential","status":"complete"') == 2
+
+
+def bash(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own README
+        ["/bin/bash", "-euo", "pipefail", "-c", commands],
+        cwd=folder,
         env={name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-
-    assert done.returncode == 0, done.stderr
-    for expected in (
-        '"status":"complete"',
-        '"result":"clear"',
-        "On the queue check-requests",
-        '"action":',
-        "list_keys",
-    ):
-        assert expected in done.stdout
 
 
 def test_links_and_targets_exist() -> None:

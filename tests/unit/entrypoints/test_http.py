@@ -203,6 +203,10 @@ async def test_the_tenants_own_settings(world: Any) -> None:
     bad = {"keys": [{"kid": "k", "kty": "OKP", "alg": "EdDSA", "crv": "Ed25519", "x": "AAAA"}]}
     refused = await world.call("PUT", "tenant/signing_keys", bad, If_Match="*")
     assert [one["pointer"] for one in refused.json["errors"]] == ["/keys/0"]
+    private = bad["keys"][0] | {"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "x5t": "passed over"}
+    assert (await world.call("PUT", "tenant/signing_keys", {"keys": [private]}, If_Match="*")).status == 200
+    refused = await world.call("PUT", "tenant/signing_keys", {"keys": [private | {"d": "canary"}]}, If_Match="*")
+    assert [one["pointer"] for one in refused.json["errors"]] == ["/keys/0/d"]
     for bits in (2040, 8300, 600_000):  # what is longer only costs time, at each verification
         rsa = {"kid": "k", "kty": "RSA", "alg": "RS256", "n": "_" * (bits // 6), "e": "AQAB"}
         refused = await world.call("PUT", "tenant/signing_keys", {"keys": [rsa]}, If_Match="*")
