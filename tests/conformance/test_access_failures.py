@@ -207,6 +207,18 @@ def _ways() -> list[Any]:
     return [pytest.param(failure, row, id=f"{failure}: {row.name}") for failure in REACTIONS for row in ROWS[failure]]
 
 
+async def test_answer_that_does_not_come_in_time_is_no_hang(cloud: Any, logged: pytest.LogCaptureFixture) -> None:
+    limits = LeaseLimits(max_age=60, keep_key=120, keep_token=300, patience=0.3)
+    deployed = cloud.deploy()
+    async with chain(cloud, limits=limits) as process:
+        tenant = await process.register(deployed)
+        with fault("resource_manager", delay_ms=800)(Scene(cloud, process, deployed, tenant)):
+            error = await refused(process, tenant)
+        assert (error.kind, error.code) == (Kind.UNAVAILABLE, "tenant_access_interrupted")
+        assert error.retry_after
+        assert_nothing_leaks(cloud, error, logged)
+
+
 @pytest.mark.parametrize(("failure", "row"), _ways())
 async def test_row(cloud: Any, logged: pytest.LogCaptureFixture, failure: Failure, row: Row) -> None:
     reaction = REACTIONS[failure]
@@ -350,18 +362,6 @@ async def test_other_key_when_the_one_is_refused_though_listed_again(cloud: Any)
                 await documents.read("candidates", "cand_1", "cand_1")
             assert caught.value.kind is Kind.UNAVAILABLE
             cloud.control("DELETE", "/faults")
-
-
-async def test_answer_that_does_not_come_in_time_is_no_hang(cloud: Any, logged: pytest.LogCaptureFixture) -> None:
-    limits = LeaseLimits(max_age=60, keep_key=120, keep_token=300, patience=0.3)
-    deployed = cloud.deploy()
-    async with chain(cloud, limits=limits) as process:
-        tenant = await process.register(deployed)
-        with fault("resource_manager", delay_ms=800)(Scene(cloud, process, deployed, tenant)):
-            error = await refused(process, tenant)
-        assert (error.kind, error.code) == (Kind.UNAVAILABLE, "tenant_access_interrupted")
-        assert error.retry_after
-        assert_nothing_leaks(cloud, error, logged)
 
 
 async def test_locked_tenant_is_not_opened(cloud: Any) -> None:
