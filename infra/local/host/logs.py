@@ -78,6 +78,8 @@ def capture_python_logging(log: HostLog, category: Callable[[], str | None]) -> 
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     # The worker reports its own steps and, a second time, each function's exception; the host writes both itself.
     logging.getLogger("azure.functions").setLevel(logging.CRITICAL)
+    # The host's receivers would tell of every frame; Azure's host is not written in Python.
+    logging.getLogger("azure.servicebus").setLevel(logging.WARNING)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)

@@ -45,6 +45,7 @@ def test_log_lines_are_those_of_core_tools(bench: Bench) -> None:
     assert "\n[2000-01-01" not in log  # a record's further lines cannot pass for records
     assert "Functions.quiet'" not in log  # logging.logLevel
     assert "hidden-" not in log
+    assert "ConnectionState" not in log  # the receivers' SDK
 
 
 # ---- processes
