@@ -9,6 +9,7 @@ from typing import Any
 import jwt
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
+from azure.servicebus.exceptions import ServiceBusError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
@@ -72,10 +73,16 @@ class HrSystem:
 
 
 async def put_on_queue(connection_string: str, messages: list[str], queue: str = QUEUE) -> None:
-    """Send messages as another system would."""
-    async with (
-        ServiceBusClient.from_connection_string(connection_string) as client,
-        client.get_queue_sender(queue) as to,
-    ):
-        for message in messages:
-            await to.send_messages(ServiceBusMessage(message, content_type="application/jose"))
+    """Send messages as another system would. Raises ControlError."""
+    try:
+        async with (
+            ServiceBusClient.from_connection_string(connection_string) as client,
+            client.get_queue_sender(queue) as to,
+        ):
+            for message in messages:
+                await to.send_messages(ServiceBusMessage(message, content_type="application/jose"))
+    except ServiceBusError as error:
+        why = str(error).partition("\n")[0]
+        raise ControlError(
+            f"The queue {queue} takes no message ({why}). Is a fault in force? {program()} faults"
+        ) from error

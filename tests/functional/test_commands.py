@@ -78,6 +78,18 @@ def test_weather(state: Path, stack: Endpoints) -> None:  # noqa: ARG001 - the s
         assert set(run_json("latency", "none", state=state).values()) == {0}
 
 
+def test_queue_that_takes_nothing(state: Path, acme: Company) -> None:
+    order = ("request", "--tenant", acme.name, "--candidate", "x", "--package", "y")
+    try:
+        run("faults", "--service", "service_bus", "--target", "check-requests", "--status", "401", state=state)
+        _, said = run(*order, state=state, code=1)
+    finally:
+        run("faults", "--clear", state=state)
+    assert said.startswith("The queue check-requests takes no message (")
+    assert said.endswith("-m infra.local faults\n")
+    assert run(*order, state=state)[0].startswith("queue    check-requests\n")
+
+
 def test_registering_goes_on_where_it_failed(state: Path, stack: Endpoints) -> None:  # noqa: ARG001
     name = f"acme-{time.time_ns()}"
     run("tenant", "deploy", name, state=state)
