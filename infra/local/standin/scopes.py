@@ -47,9 +47,10 @@ class ByScope[T: Scoped]:
 
     def above(self, scope: str) -> Iterator[T]:
         """Those at `scope` and at every scope that covers it."""
-        parts = scope.lower().split("/")
-        for length in range(len(parts), 1, -1):
-            yield from self._at.get("/".join(parts[:length]), {}).values()
+        scope = scope.lower()
+        while scope:
+            yield from self._at.get(scope, {}).values()
+            scope = scope.rpartition("/")[0]
 
     def within(self, scope: str) -> list[T]:
         """Those at or below `scope`."""
