@@ -38,7 +38,7 @@ async def get_package(call: TenantCall) -> Answer:
     return answer(found.value, 200, **headers)
 
 
-@api.tenant("PUT", "packages/{slug}", Action.PACKAGES_WRITE, body=PackageData, result=Package)
+@api.tenant("PUT", "packages/{slug}", Action.PACKAGES_WRITE, body=PackageData, result=Package, status=(201, 200))
 async def put_package(call: TenantCall) -> Answer:
     """Create (If-Match: *) or replace a package."""
     slug, etag, data = call.path("slug"), call.if_match(), call.body(PackageData)

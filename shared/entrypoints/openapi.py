@@ -86,7 +86,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "parameters": parameters,
         "responses": {
-            str(operation.status): success,
+            **{str(status): success for status in operation.status},
             "default": {
                 "description": "An error.",
                 "content": {"application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}},

@@ -103,7 +103,7 @@ class Operation:
     action: Action | None
     body: type[msgspec.Struct] | None
     result: Any
-    status: int
+    status: tuple[int, ...]  # of success
     query: tuple[str, ...]
 
 
@@ -124,7 +124,7 @@ class Api:
         *,
         result: Any = None,
         body: type[msgspec.Struct] | None = None,
-        status: int = 200,
+        status: int | tuple[int, ...] = 200,
         query: tuple[str, ...] = (),
     ) -> Callable[[Callable[[TenantCall], Awaitable[Answer]]], Any]:
         """An endpoint for a tenant's own callers; the tenant is that of the token's directory."""
@@ -181,13 +181,14 @@ class Api:
         action: Action | None,
         body: type[msgspec.Struct] | None,
         result: Any,
-        status: int,
+        status: int | tuple[int, ...],
         query: tuple[str, ...],
     ) -> Callable[[Callable[[Any], Awaitable[Answer]]], Any]:
         def register(handler: Callable[[Any], Awaitable[Answer]]) -> Any:
             name = handler.__name__
             summary = (handler.__doc__ or "").strip().partition("\n")[0]
-            OPERATIONS.append(Operation(method, route, name, summary, audience, action, body, result, status, query))
+            statuses = status if isinstance(status, tuple) else (status,)
+            OPERATIONS.append(Operation(method, route, name, summary, audience, action, body, result, statuses, query))
 
             async def main(req: func.HttpRequest) -> func.HttpResponse:
                 async def work(request_id: RequestId) -> Answer:
