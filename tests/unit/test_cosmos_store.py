@@ -53,7 +53,7 @@ def again(world: World) -> Container:
 def create(container: Container, item_id: str, **more: Any) -> Item:
     body = {"id": item_id, "pk": "p", "mail": item_id, **more}
     with container.unit():
-        return documents.create(container, container.partition_key.of_item(body), body)
+        return documents.change(container, container.partition_key.of_item(body), "Create", "", body, None)[1]
 
 
 def held(container: Container) -> dict[str, Any]:
@@ -65,8 +65,8 @@ def test_a_new_start_finds_what_was_written_and_goes_on(world: World, container:
     key = container.partition_key.of_header('["p"]')
     first, second = create(container, "a"), create(container, "b")
     with container.unit():
-        documents.replace(container, key, "a", {"id": "a", "pk": "p", "mail": "other"}, first.etag)
-        documents.delete(container, key, "b", second.etag)
+        documents.change(container, key, "Replace", "a", {"id": "a", "pk": "p", "mail": "other"}, first.etag)
+        documents.change(container, key, "Delete", "b", {}, second.etag)
     create(container, "c", mail="a")  # which the replaced item has no more
     later = again(world)
     assert held(later) == held(container)
@@ -82,10 +82,10 @@ def test_a_unit_that_fails_leaves_nothing(world: World, container: Container) ->
 
     def fail() -> None:
         with container.unit():
-            documents.create(container, key, {"id": "new", "pk": "p", "mail": "new"})
-            documents.delete(container, key, "kept", None)
-            documents.create(container, key, {"id": "kept", "pk": "p", "mail": "x"})
-            documents.replace(container, key, "missing", {"id": "missing", "pk": "p"}, kept.etag)
+            documents.change(container, key, "Create", "", {"id": "new", "pk": "p", "mail": "new"}, None)
+            documents.change(container, key, "Delete", "kept", {}, kept.etag)
+            documents.change(container, key, "Create", "", {"id": "kept", "pk": "p", "mail": "x"}, None)
+            documents.change(container, key, "Replace", "missing", {"id": "missing", "pk": "p"}, None)
 
     with pytest.raises(CosmosError):
         fail()

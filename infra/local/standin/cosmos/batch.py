@@ -11,7 +11,7 @@ from typing import Any
 from infra.local.standin.cosmos import documents, errors
 from infra.local.standin.cosmos.errors import CosmosError
 from infra.local.standin.cosmos.partitions import PartitionKey
-from infra.local.standin.cosmos.store import Container, Item
+from infra.local.standin.cosmos.store import Container
 from infra.local.standin.cosmos.throughput import write_charge
 
 _MAX_OPERATIONS = 100
@@ -71,33 +71,13 @@ def _parse(raw: bytes) -> list[dict[str, Any]]:
 
 
 def _run(container: Container, key: PartitionKey, operation: dict[str, Any]) -> dict[str, Any]:
-    if_match = operation.get("ifMatch")
-    item_id = str(operation.get("id", ""))
-    body = operation.get("resourceBody")
-    kind = operation.get("operationType")
-    if kind in ("Create", "Upsert", "Replace", "Patch") and not isinstance(body, dict):
+    body, wanted = operation.get("resourceBody"), operation.get("operationType")
+    kind = next((kind for kind in documents.CHANGES if kind == wanted), None)
+    if kind is None:
+        raise errors.bad_request(f"The batch operation type '{wanted}' is not supported.")
+    if kind != "Delete" and not isinstance(body, dict):
         raise errors.bad_request("The batch operation needs a resourceBody.")
-    match kind:
-        case "Create":
-            return _written(201, documents.create(container, key, body or {}))
-        case "Upsert":
-            item, created = documents.upsert(container, key, body or {}, if_match)
-            return _written(201 if created else 200, item)
-        case "Replace":
-            return _written(200, documents.replace(container, key, item_id, body or {}, if_match))
-        case "Patch":
-            return _written(200, documents.patch(container, key, item_id, body or {}, if_match))
-        case "Delete":
-            deleted = documents.delete(container, key, item_id, if_match)
-            return {"statusCode": 204, "requestCharge": write_charge(len(deleted.text))}
-        case _:
-            raise errors.bad_request(f"The batch operation type '{kind}' is not supported.")
-
-
-def _written(status: int, item: Item) -> dict[str, Any]:
-    return {
-        "statusCode": status,
-        "requestCharge": write_charge(len(item.text)),
-        "eTag": item.etag,
-        "resourceBody": item.body,
-    }
+    item_id = str(operation.get("id", ""))
+    status, item = documents.change(container, key, kind, item_id, body or {}, operation.get("ifMatch"))
+    result = {"statusCode": status, "requestCharge": write_charge(len(item.text))}
+    return result if kind == "Delete" else {**result, "eTag": item.etag, "resourceBody": item.body}

@@ -5,7 +5,7 @@ Sources: learn.microsoft.com/rest/api/cosmos-db/documents (create, get, replace,
 """
 
 import json
-from typing import Any
+from typing import Any, Literal, get_args
 
 from infra.local.standin.cosmos import errors
 from infra.local.standin.cosmos.partitions import PartitionKey, mismatch
@@ -14,6 +14,8 @@ from infra.local.standin.cosmos.store import Container, Item, to_json
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes of an item, and of a request
 _MAX_ID = 1023  # bytes
+type Change = Literal["Create", "Upsert", "Replace", "Patch", "Delete"]
+CHANGES: tuple[Change, ...] = get_args(Change.__value__)  # as batches name them
 _SYSTEM = ("_rid", "_self", "_etag", "_attachments", "_ts")
 
 
@@ -30,28 +32,6 @@ def parse_body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def create(container: Container, key: PartitionKey, body: dict[str, Any]) -> Item:
-    """A new item. Raises CosmosError 400, 409, 413."""
-    checked = _checked(container, key, body)
-    if container.find(key, checked["id"]) is not None:
-        raise errors.conflict()
-    _check_unique(container, key, checked)
-    return container.write(checked, key, None)
-
-
-def upsert(container: Container, key: PartitionKey, body: dict[str, Any], if_match: str | None) -> tuple[Item, bool]:
-    """Create or replace; True when it was created.
-
-    The condition counts only for an item that exists; otherwise it is created (azure-cosmos-dotnet-v3 issue 1698).
-    """
-    checked = _checked(container, key, body)
-    previous = container.find(key, checked["id"])
-    if previous is not None:
-        _check_match(previous, if_match)
-    _check_unique(container, key, checked)
-    return container.write(checked, key, previous), previous is None
-
-
 def read(container: Container, key: PartitionKey, item_id: str) -> Item:
     """The item. Raises CosmosError 404."""
     item = container.find(key, item_id)
@@ -60,40 +40,35 @@ def read(container: Container, key: PartitionKey, item_id: str) -> Item:
     return item
 
 
-def replace(container: Container, key: PartitionKey, item_id: str, body: dict[str, Any], if_match: str | None) -> Item:
-    """Replace an item; neither its id nor its partition key can change. Raises CosmosError 400, 404, 409, 412, 413."""
-    checked = _checked(container, key, body)
-    previous = read(container, key, item_id)
-    if checked["id"] != item_id:
-        raise errors.bad_request("The id of an item cannot be changed: the body's id differs from the resource's.")
-    _check_match(previous, if_match)
-    _check_unique(container, key, checked)
-    return container.write(checked, key, previous)
+def change(
+    container: Container, key: PartitionKey, kind: Change, item_id: str, body: dict[str, Any], if_match: str | None
+) -> tuple[int, Item]:
+    """One change: its status, and the item as it is now or, when it is deleted, was.
 
-
-def patch(container: Container, key: PartitionKey, item_id: str, request: dict[str, Any], if_match: str | None) -> Item:
-    """Apply `{"operations": [...], "condition": "from c where ..."}`. Raises CosmosError 400, 404, 412, 413."""
-    previous = read(container, key, item_id)
-    _check_match(previous, if_match)
-    patched = apply_patch(previous.body, request)
-    if patched.get("id") != item_id or container.partition_key.of_item(patched) != key:
-        raise errors.bad_request("Neither the id nor the partition key of an item can be changed by a patch.")
-    checked = _checked(container, key, patched)
-    _check_unique(container, key, checked)
-    return container.write(checked, key, previous)
-
-
-def delete(container: Container, key: PartitionKey, item_id: str, if_match: str | None) -> Item:
-    """Delete an item and give what it was. Raises CosmosError 404, 412."""
-    previous = read(container, key, item_id)
-    _check_match(previous, if_match)
-    container.remove(previous)
-    return previous
-
-
-def _check_match(item: Item, if_match: str | None) -> None:
-    if if_match is not None and if_match not in ("*", item.etag):
+    `item_id` names an item that is there; `body` is the new one, or a patch `{"operations": [...], "condition": ...}`.
+    Neither the id nor the partition key of an item can change. Raises CosmosError 400, 404, 409, 412, 413.
+    """
+    previous = None
+    if kind in ("Replace", "Patch", "Delete"):
+        previous = read(container, key, item_id)
+    elif kind == "Upsert" and isinstance(body.get("id"), str):
+        previous = container.find(key, body["id"])
+    # A condition does not keep an upsert from creating (azure-cosmos-dotnet-v3 issue 1698).
+    if previous is not None and if_match is not None and if_match not in ("*", previous.etag):
         raise errors.precondition_failed()
+    if previous is not None and kind == "Delete":
+        container.remove(previous)
+        return 204, previous
+    if previous is not None and kind == "Patch":
+        body = apply_patch(previous.body, body)
+    checked = _checked(container, key, body)
+    if previous is not None and checked["id"] != previous.id:
+        raise errors.bad_request("The id of an item cannot be changed: the body's id differs from the resource's.")
+    if kind == "Create" and container.find(key, checked["id"]) is not None:
+        raise errors.conflict()
+    if any(other.id != checked["id"] for other in container.sharing_unique_key(key, checked)):
+        raise errors.unique_key_violation()
+    return 201 if previous is None else 200, container.write(checked, key, previous)
 
 
 def _checked(container: Container, key: PartitionKey, body: dict[str, Any]) -> dict[str, Any]:
@@ -115,8 +90,3 @@ def _checked(container: Container, key: PartitionKey, body: dict[str, Any]) -> d
     if len(to_json(own)) > MAX_SIZE:
         raise errors.too_large()
     return own
-
-
-def _check_unique(container: Container, key: PartitionKey, body: dict[str, Any]) -> None:
-    if any(other.id != body["id"] for other in container.sharing_unique_key(key, body)):
-        raise errors.unique_key_violation()

@@ -6,13 +6,13 @@ from typing import Any
 
 from infra.local.standin.cosmos import documents, errors
 from infra.local.standin.cosmos.batch import run_batch
-from infra.local.standin.cosmos.documents import parse_body
+from infra.local.standin.cosmos.documents import Change, parse_body
 from infra.local.standin.cosmos.errors import CosmosError
 from infra.local.standin.cosmos.partitions import PHYSICAL_PARTITIONS, PartitionKey
 from infra.local.standin.cosmos.query.execution import DEFAULT_PAGE, Page, run
 from infra.local.standin.cosmos.query.language import Query, parse_query
 from infra.local.standin.cosmos.query.planning import make_plan, needs_plan_error
-from infra.local.standin.cosmos.store import Container, Item, to_json
+from infra.local.standin.cosmos.store import Container, to_json
 from infra.local.standin.cosmos.throughput import read_charge, write_charge
 from infra.local.standin.wire import Answer, Call
 
@@ -21,20 +21,20 @@ type ItemHandler = Callable[[Container, Call, str], Answer]
 _RANGE_GONE = 1002  # SubStatusCodes.PARTITION_KEY_RANGE_GONE
 
 
-def create_item(container: Container, call: Call, _: str) -> Answer:
-    """POST /docs."""
-    key = _key(container, call)
-    with container.unit():
-        item = documents.create(container, key, parse_body(call.body))
-    return _written(container, call, item, 201)
+def changing(kind: Change) -> ItemHandler:
+    """The handler of POST /docs, and of PUT, PATCH and DELETE /docs/{id}."""
 
+    def handle(container: Container, call: Call, item_id: str) -> Answer:
+        key = _key(container, call)
+        body = {} if kind == "Delete" else parse_body(call.body)
+        with container.unit():
+            status, item = documents.change(container, key, kind, item_id, body, call.headers.get("if-match"))
+        headers = _headers(container, call, key.physical, write_charge(len(item.text)))
+        if kind == "Delete":
+            return Answer(status, b"", headers)
+        return Answer(status, item.text, headers | {"etag": item.etag})
 
-def upsert_item(container: Container, call: Call, _: str) -> Answer:
-    """POST /docs with x-ms-documentdb-is-upsert."""
-    key = _key(container, call)
-    with container.unit():
-        item, created = documents.upsert(container, key, parse_body(call.body), _if_match(call))
-    return _written(container, call, item, 201 if created else 200)
+    return handle
 
 
 def read_item(container: Container, call: Call, item_id: str) -> Answer:
@@ -42,32 +42,7 @@ def read_item(container: Container, call: Call, item_id: str) -> Answer:
     key = _key(container, call)
     item = documents.read(container, key, item_id)
     headers = _headers(container, call, key.physical, read_charge(len(item.text)))
-    headers["etag"] = item.etag
-    return Answer(200, item.text, headers)
-
-
-def replace_item(container: Container, call: Call, item_id: str) -> Answer:
-    """PUT /docs/{id}."""
-    key = _key(container, call)
-    with container.unit():
-        item = documents.replace(container, key, item_id, parse_body(call.body), _if_match(call))
-    return _written(container, call, item, 200)
-
-
-def patch_item(container: Container, call: Call, item_id: str) -> Answer:
-    """PATCH /docs/{id}."""
-    key = _key(container, call)
-    with container.unit():
-        item = documents.patch(container, key, item_id, parse_body(call.body), _if_match(call))
-    return _written(container, call, item, 200)
-
-
-def delete_item(container: Container, call: Call, item_id: str) -> Answer:
-    """DELETE /docs/{id}."""
-    key = _key(container, call)
-    with container.unit():
-        item = documents.delete(container, key, item_id, _if_match(call))
-    return Answer(204, b"", _headers(container, call, key.physical, write_charge(len(item.text))))
+    return Answer(200, item.text, headers | {"etag": item.etag})
 
 
 def batch(container: Container, call: Call, _: str) -> Answer:
@@ -140,12 +115,6 @@ def _feed(container: Container, call: Call, physical: int, page: Page) -> Answer
     return Answer(200, start + b",".join(page.results) + end, headers)
 
 
-def _written(container: Container, call: Call, item: Item, status: int) -> Answer:
-    headers = _headers(container, call, item.key.physical, write_charge(len(item.text)))
-    headers["etag"] = item.etag
-    return Answer(status, item.text, headers)
-
-
 def _headers(container: Container, call: Call, physical: int, charge: float) -> dict[str, str]:
     """The headers of every answer; counts the charge.
 
@@ -189,10 +158,6 @@ def _page_size(call: Call) -> int:
     return size
 
 
-def _if_match(call: Call) -> str | None:
-    return call.headers.get("if-match")
-
-
 def _query_of(call: Call) -> tuple[Query, dict[str, Any]]:
     """Query and parameters of `{"query": ..., "parameters": [{"name": "@a", "value": ...}]}`."""
     try:
@@ -205,12 +170,12 @@ def _query_of(call: Call) -> tuple[Query, dict[str, Any]]:
 
 
 ITEM_HANDLERS: dict[str, ItemHandler] = {
-    "create_item": create_item,
-    "upsert_item": upsert_item,
+    "create_item": changing("Create"),
+    "upsert_item": changing("Upsert"),
     "read_item": read_item,
-    "replace_item": replace_item,
-    "patch_item": patch_item,
-    "delete_item": delete_item,
+    "replace_item": changing("Replace"),
+    "patch_item": changing("Patch"),
+    "delete_item": changing("Delete"),
     "batch": batch,
     "query": query,
     "query_plan": query_plan,
