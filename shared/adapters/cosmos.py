@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from weakref import WeakSet
 
 import aiohttp
 from azure.core import MatchConditions
@@ -95,9 +96,10 @@ class TenantAccounts:
             session = open_session()
             transport = SigningTransport(session, self._proxy, account.endpoint)
             client = self._clients[account.endpoint] = _Client(account.endpoint, _NO_KEY, transport, session)
-            self._give_up_oldest()
         self._clients.move_to_end(account.endpoint)
-        return CosmosDocuments(client, signer)
+        documents = CosmosDocuments(client, signer)
+        self._give_up_oldest()
+        return documents
 
     async def close(self) -> None:
         """Close every account's connections."""
@@ -105,9 +107,9 @@ class TenantAccounts:
         self._clients.clear()
 
     def _give_up_oldest(self) -> None:
-        """Close the clients used longest ago of which nobody is using one now."""
+        """Close the clients used longest ago whose documents nobody holds any more."""
         surplus = len(self._clients) - self._limit
-        for endpoint in [name for name, client in self._clients.items() if not client.calls][: max(0, surplus)]:
+        for endpoint in [name for name, client in self._clients.items() if not client.users][: max(0, surplus)]:
             task = asyncio.create_task(self._clients.pop(endpoint).close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
@@ -129,7 +131,7 @@ class _Client:
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         """`session` is the client's own, if it has one."""
-        self.calls = 0  # under way
+        self.users: WeakSet[CosmosDocuments] = WeakSet()
         self._session = session
         self._client = CosmosClient(
             endpoint,
@@ -167,6 +169,7 @@ class CosmosDocuments:
     def __init__(self, client: _Client, signer: Signer | None) -> None:
         self._client = client
         self._signer = signer
+        client.users.add(self)
 
     async def read(self, container: str, partition: str, document_id: str) -> Document | None:
         """One document, or None."""
@@ -250,10 +253,8 @@ class CosmosDocuments:
     async def _call[T](self, container: str, operation: Callable[[ContainerProxy], Awaitable[T]]) -> T:
         """Run one operation; once more with a renewed key when the account refuses the key or the lease is too old."""
         for last in (False, True):
-            token = _SIGNER.set(self._signer)
-            self._client.calls += 1
             try:
-                return await operation(await self._client.container(container))
+                return await self._once(container, operation)
             except cosmos.CosmosHttpResponseError as error:
                 if error.status_code in _ANSWERS:
                     raise
@@ -266,10 +267,14 @@ class CosmosDocuments:
                 if last or self._signer is None:
                     raise
                 await self._signer.renew(refused=False)
-            finally:
-                self._client.calls -= 1
-                _SIGNER.reset(token)
         raise AssertionError("the last attempt returns or raises")
+
+    async def _once[T](self, container: str, operation: Callable[[ContainerProxy], Awaitable[T]]) -> T:
+        token = _SIGNER.set(self._signer)
+        try:
+            return await operation(await self._client.container(container))
+        finally:
+            _SIGNER.reset(token)
 
 
 def _unavailable(error: AzureError) -> BulkheadError:

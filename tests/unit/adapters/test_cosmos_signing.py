@@ -1,15 +1,17 @@
 """No request of the SDK leaves for a tenant's account without a lease of it; no two accounts share a connection."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from azure.core.pipeline.transport import HttpRequest
+from azure.cosmos.exceptions import CosmosHttpResponseError
 
 from shared.adapters import cosmos
 from shared.adapters.cosmos import SigningTransport, TenantAccounts
-from shared.core.lease import LeaseEndedError
-from tests.fakes import CONTOSO_HR, FABRIKAM_HR
+from shared.core.lease import LeaseEndedError, LeaseExpiredError
+from tests.fakes import CONTOSO_HR, CONTOSO_RETAIL, FABRIKAM_HR
 
 HOST = CONTOSO_HR.account.endpoint.removesuffix(":443/")
 
@@ -106,3 +108,42 @@ async def test_each_account_has_connections_of_its_own() -> None:
     await accounts.close()
     assert ours._session.closed
     assert theirs._session.closed
+
+
+async def test_a_client_is_given_up_only_when_nobody_holds_its_documents() -> None:
+    """An invocation that is between two requests would else find its connections closed."""
+    accounts = TenantAccounts(None, limit=1)
+    held = accounts.open(CONTOSO_HR.account, Signer())
+    ours, theirs = held._client, accounts.open(FABRIKAM_HR.account, Signer())._client
+    await asyncio.sleep(0.01)
+    assert not ours._session.closed
+    del held
+    accounts.open(CONTOSO_RETAIL.account, Signer())
+    await accounts.close()
+    assert ours._session.closed
+    assert theirs._session.closed
+    assert not accounts._clients
+
+
+async def test_a_key_is_renewed_outside_of_the_call_that_it_is_for() -> None:
+    """What a renewal starts, and what others share, must not run under this one's signature."""
+
+    class Renewing(Signer):
+        async def renew(self, *, refused: bool) -> None:
+            seen.append((refused, cosmos._SIGNER.get()))
+
+    async def refuse(_: Any) -> None:
+        raise errors.pop()
+
+    seen: list[Any] = []
+    refused: Any = CosmosHttpResponseError(status_code=401, message="no")
+    accounts = TenantAccounts(None)
+    documents = accounts.open(CONTOSO_HR.account, Renewing())
+    documents._client._ready = True
+    for error in (refused, LeaseExpiredError()):
+        errors: list[Exception] = [ZeroDivisionError(), error]
+        with pytest.raises(ZeroDivisionError):
+            await documents._call("reports", refuse)
+    assert seen == [(True, None), (False, None)]
+    documents._client._ready = False
+    await accounts.close()
