@@ -49,7 +49,7 @@ class App:
         session = open_session()
         self._connections.push_async_callback(session.close)
         self._transport = SharedTransport(session, settings.proxy)
-        self._identity = ManagedIdentityCredential(client_id=settings.identity_client_id, transport=self._transport)
+        self._identity = self._managed_identity(settings.identity_client_id)
         documents = registry_documents(self._transport, settings.registry_endpoint, self._identity)
         accounts = TenantAccounts(settings.proxy)
         self._connections.push_async_callback(accounts.close)
@@ -116,7 +116,7 @@ class App:
         settings = self.settings
         if settings.control_identity_client_id is None:
             return None
-        identity = ManagedIdentityCredential(client_id=settings.control_identity_client_id, transport=self._transport)
+        identity = self._managed_identity(settings.control_identity_client_id)
         return LifeCycle(
             self.registry,
             ResourceManagerApplications(self._transport, identity),
@@ -130,6 +130,12 @@ class App:
     async def close(self) -> None:
         """Close all connections: for commands. A worker keeps its own until its process ends."""
         await self._connections.aclose()
+
+    def _managed_identity(self, client_id: str) -> ManagedIdentityCredential:
+        # The default would retry for longer than a request is worth waiting for.
+        return ManagedIdentityCredential(
+            client_id=client_id, transport=self._transport, retry_total=2, retry_backoff_max=2
+        )
 
     @cached_property
     def _queues(self) -> "Queues":
