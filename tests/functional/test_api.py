@@ -433,3 +433,17 @@ async def test_headers_of_bytes_that_are_no_text(lab: Lab, acme: Company) -> Non
         writer.close()
         assert answer.startswith(f"HTTP/1.1 {status} "), header
         assert "application/problem+json" in answer
+
+
+async def test_header_that_cannot_be_read_is_not_logged(lab: Lab) -> None:
+    host, _, port = lab.client.endpoints.functions.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"GET /api/reports HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer Zq7canary\x08\r\nConnection: close\r\n\r\n"
+    )
+    answer = await reader.read()
+    writer.close()
+
+    assert b" 400 Bad Request" in answer
+    await lab.logged("Error handling request from 127.0.0.1")
+    assert "Zq7canary" not in (lab.state / "logs" / "functions.log").read_text()

@@ -1,10 +1,12 @@
 """The HTTP side of the host: routes, access keys, size limit, HTTP functions; the admin endpoints are in admin.py."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
 from infra.local.host.errors import StartError
@@ -68,7 +70,12 @@ class HttpServer:
 
         # A low-level server: aiohttp's router and middlewares are not needed. Bodies stay as they were sent.
         self._protocol = web.Server(
-            self._handle, request_factory=request, access_log=None, auto_decompress=False, max_field_size=32768
+            self._handle,
+            request_factory=request,
+            access_log=None,
+            logger=_LOGGER,
+            auto_decompress=False,
+            max_field_size=32768,
         )
         try:
             self._server = await loop.create_server(self._protocol, "127.0.0.1", port, backlog=1024)
@@ -124,6 +131,20 @@ class HttpServer:
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return await request.read()
+
+
+class _WithoutItsText(logging.Filter):
+    """A request that cannot be read is logged without its text: a header of it may hold a token."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop the error that quotes it."""
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            record.exc_info = None
+        return True
+
+
+_LOGGER = logging.getLogger("aiohttp.server")
+_LOGGER.addFilter(_WithoutItsText())
 
 
 def request_key(request: web.BaseRequest) -> str:
