@@ -128,7 +128,7 @@ class InMemoryDocuments:
             for (container, partition, document_id), document in self._stored.items()
             if container == query.container
             and query.partition in (None, partition)
-            and all(document.body.get(field) == value for field, value in query.where.items())
+            and all(_equal(document.body.get(field), value) for field, value in query.where.items())
             and (query.after is None or (document_id < query.after if query.descending else document_id > query.after))
         ]
         found.sort(key=lambda document: str(document.body["id"]), reverse=query.descending)
@@ -179,6 +179,11 @@ class InMemoryDocuments:
         document = Document(copy.deepcopy(body), f'"etag-{next(self._etags)}"')
         self._stored[self._key(container, body)] = document
         return copy.deepcopy(document)
+
+
+def _equal(one: object, other: object) -> bool:
+    """As Cosmos DB compares: true is not 1."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def tenant_documents() -> InMemoryDocuments:

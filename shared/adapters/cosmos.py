@@ -261,6 +261,8 @@ class CosmosDocuments:
                 if last or self._signer is None or error.status_code != 401:
                     raise _unavailable(error) from error
                 await self._signer.renew(refused=True)
+            except cosmos.CosmosBatchOperationError:
+                raise  # an answer about one of the documents; write_together translates it
             except AzureError as error:
                 raise _unavailable(error) from error
             except LeaseExpiredError:
