@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,12 +15,15 @@ class _Jumping(selectors.BaseSelector):
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.before_time_passes: Callable[[], None] | None = None
         self._real = selectors.DefaultSelector()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Jump over `timeout`."""
         if timeout is None:
             raise RuntimeError("the simulation waits for something that never comes")
+        if timeout > 0 and self.before_time_passes is not None:
+            self.before_time_passes()
         self.now += max(0.0, timeout) + _TURN
         return []
 
@@ -48,6 +51,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._jumping = _Jumping()
         super().__init__(self._jumping)
         self._clock_resolution = 0.0
+
+    def before_time_passes(self, look: Callable[[], None]) -> None:
+        """Have `look` called whenever nothing is left to do but to wait. What it raises ends the simulation."""
+        self._jumping.before_time_passes = look
 
     def time(self) -> float:
         """Simulated seconds since the start."""
