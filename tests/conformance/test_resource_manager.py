@@ -470,7 +470,11 @@ async def test_a_customer_locks_its_subscription(cloud: Any, http: aiohttp.Clien
     for level in ("ReadOnly", "CanNotDelete", "ReadOnly", None):
         assert cloud.control("PUT", f"/tenants/{changing.name}/lock", {"level": level}) == (204, None)
         statuses.append((await send(http, token, "POST", f"{changing.account_id}/listKeys"))[0])
+        if level == "CanNotDelete":
+            status, answer = cloud.control("DELETE", f"/tenants/{changing.name}")
+            assert (status, "locked" in answer["error"]) == (409, True)
     assert statuses == [409, 200, 409, 200]
+    assert cloud.control("DELETE", f"/tenants/{changing.name}")[0] == 204
 
 
 @pytest.mark.standin

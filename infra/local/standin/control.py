@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from infra.local.standin import publisher
+from infra.local.standin.arm import ArmError
 from infra.local.standin.azure import Azure
 from infra.local.standin.cosmos.accounts import KeyKind
 from infra.local.standin.customers import CertificateFormat, CredentialKind, Customers, NotThereError, TakenError
@@ -212,6 +213,8 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
         return web.json_response({"error": str(error)}, status=404)
     except TakenError as error:
         return web.json_response({"error": str(error)}, status=409)
+    except ArmError as error:
+        return web.json_response({"error": error.message}, status=error.status)
     except (ValueError, msgspec.DecodeError) as error:
         return web.json_response({"error": str(error)}, status=400)
     except web.HTTPException as error:

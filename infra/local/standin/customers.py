@@ -193,11 +193,12 @@ class Customers:
     def delete(self, name: str) -> None:
         """A customer deletes the managed application, and with it all data. Directory and subscription stay.
 
-        The daemon's application and credential are the publisher's and stay as well. Raises NotThereError.
+        The daemon's application and credential are the publisher's and stay as well. Raises NotThereError; ArmError when it is locked.
         """
         tenant = self.tenant(name)
         application = self._azure.resources.application(tenant.application_id)
         assert application is not None  # noqa: S101 - deployed with the tenant
+        self._azure.locks.check("DELETE", application.managed_resource_group_id)
         with self._storage.transaction():
             self._azure.authorization.remove_scope(application.managed_resource_group_id)
             self._azure.locks.remove_scope(application.managed_resource_group_id)
