@@ -193,7 +193,8 @@ class Customers:
     def delete(self, name: str) -> None:
         """A customer deletes the managed application, and with it all data. Directory and subscription stay.
 
-        The daemon's application and credential are the publisher's and stay as well. Raises NotThereError; ArmError when it is locked.
+        The daemon's application and credential are the publisher's and stay as well. Raises NotThereError, and ArmError
+        409 when it is locked.
         """
         tenant = self.tenant(name)
         application = self._azure.resources.application(tenant.application_id)
