@@ -53,7 +53,6 @@ class HostProcess:
         self._state_dir = state_dir
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
-        self._killed = False
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -78,12 +77,6 @@ class HostProcess:
 
         if self._keeping is not None:
             self._keeping.add_done_callback(report)
-
-    def kill(self) -> None:
-        """End the process at once, as a crash does; it is started again."""
-        if self._process is not None and self._process.returncode is None:
-            self._killed = True
-            self._process.kill()
 
     async def stop(self) -> None:
         """Ask the process to drain and end, and wait for it."""
@@ -110,9 +103,9 @@ class HostProcess:
                 return
             if not self.starts:
                 raise StartError(f"Host '{self.spec.name}' can't start (status {status}):\n{self._end_of_log()}")
-            # not a matter of how often: who kills processes on purpose may do so all day
-            short_lives = short_lives + 1 if time.monotonic() - started < _SHORT_LIFE and not self._killed else 0
-            self._killed = False
+            # not SIGKILL: who kills processes on purpose may do so all day
+            crashed_soon = time.monotonic() - started < _SHORT_LIFE and status != -signal.SIGKILL
+            short_lives = short_lives + 1 if crashed_soon else 0
             if short_lives == _MOST_SHORT_LIVES:
                 text = f"Host '{self.spec.name}' keeps crashing soon after its start and is not started again."
                 self._note(text)
@@ -138,23 +131,23 @@ class HostProcess:
         self.pid = self._process.pid
         if self._stopping:  # asked to while it was being started
             self._process.send_signal(signal.SIGTERM)
-        watching = asyncio.create_task(self._watch_ready(self._process.pid))
+        watching = asyncio.create_task(self._watch_ready(self._process))
         try:
             return await self._process.wait()
         finally:
             watching.cancel()
 
-    async def _watch_ready(self, pid: int) -> None:
+    async def _watch_ready(self, process: asyncio.subprocess.Process) -> None:
         deadline = time.monotonic() + _START_LIMIT
         while time.monotonic() < deadline:
             with contextlib.suppress(FileNotFoundError, ValueError):
-                if json.loads(self._ready_file.read_bytes())["pid"] == pid:
+                if json.loads(self._ready_file.read_bytes())["pid"] == process.pid:
                     self.starts += 1
                     self.ready.set()
                     return
             await asyncio.sleep(_READY_POLL)
         self._note(f"Host '{self.spec.name}' did not become ready within {_START_LIMIT:.0f} seconds.")
-        self.kill()
+        process.kill()
 
     def _note(self, text: str) -> None:
         with self.log_path.open("a") as log:
