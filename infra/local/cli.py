@@ -163,6 +163,9 @@ def _add_users(found: _Commands) -> None:
 
 
 def _add_azure(found: _Commands) -> None:
+    text = "Print the environment in which a process reaches the stand-in under Azure's names, for eval in a shell."
+    _add(found, "env", text, commands.env, "env")
+
     text = "The customer regenerates a key of its Cosmos DB account."
     rotate = _add(found, "rotate", text, commands.rotate, "rotate acme primary")
     rotate.add_argument("name", metavar="NAME")

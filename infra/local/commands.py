@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from argparse import Namespace
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -95,6 +96,16 @@ async def request(options: Namespace) -> int:
         f"On the queue {QUEUE}, signed by {system.key_id}. Bulkhead makes a report of it (GET /api/reports), "
         f"or moves it to {REJECTED} with its reason.",
     )
+    return 0
+
+
+async def env(options: Namespace) -> int:
+    """Print the environment of the app."""
+    values = endpoints.load(options.state).env
+    if options.json:
+        print(json.dumps(values))
+    else:
+        print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items()))
     return 0
 
 

@@ -78,6 +78,14 @@ def test_weather(state: Path, stack: Endpoints) -> None:  # noqa: ARG001 - the s
         assert set(run_json("latency", "none", state=state).values()) == {0}
 
 
+def test_environment_for_a_shell(state: Path, stack: Endpoints) -> None:
+    lines, _ = run("env", state=state)
+    command = ["/bin/bash", "-euc", f'{lines}\nprintf %s "$ServiceBusConnection"']
+    done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
+    assert done.stdout == stack.service_bus_connection_string
+    assert run_json("env", state=state) == stack.env
+
+
 def test_queue_that_takes_nothing(state: Path, acme: Company) -> None:
     order = ("request", "--tenant", acme.name, "--candidate", "x", "--package", "y")
     try:

@@ -43,7 +43,7 @@ def test_session_with_curl(checkout: Path) -> None:
         assert expected in allowed
     for expected in (
         '"status":404', '"status":403', "primaryReadonly key of", "HTTP/1.1 503 Service Unavailable", "Retry-After: ",
-        "Unauthorized", "401 refused",
+        "Unauthorized", "validation_failed", "401 refused",
     ):  # fmt: skip
         assert expected in refused
     assert refused.count('"package":"essential","status":"complete"') == 2
@@ -56,7 +56,7 @@ def bash(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env={name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

@@ -78,7 +78,8 @@ def test_since_is_a_number_or_a_time() -> None:
 
 RUNNING = [
     "tenant deploy acme", "tenant register acme", "tenant delete acme", "token --publisher", "rotate acme primary",
-    "request --tenant acme --candidate cand_x --package essential", "latency", "faults", "journal", "journal --follow",
+    "request --tenant acme --candidate cand_x --package essential", "env", "latency", "faults", "journal",
+    "journal --follow",
 ]  # fmt: skip
 
 
