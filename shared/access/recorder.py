@@ -5,7 +5,7 @@ Invocations that open the account at the same time are recorded together in one 
 
 import asyncio
 from collections.abc import Sequence
-from contextvars import Context
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 from shared.access import log
@@ -25,6 +25,7 @@ _ANCHORED_EVERY = 60.0  # seconds
 class _Waiting:
     disclosed: Disclosure
     documents: Documents
+    context: Context = field(default_factory=copy_context)
     written: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -38,7 +39,7 @@ class Recorder:
         self._watcher = watcher
         self._head = self._new_chain()
         self._waiting: list[_Waiting] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: asyncio.Handle | asyncio.Task[None] | None = None
         self._to_anchor: dict[str, Head] = {}  # by writer
         self._anchored = float("-inf")
         self._anchoring: asyncio.TimerHandle | asyncio.Task[None] | None = None
@@ -51,19 +52,18 @@ class Recorder:
         """
         waiting = _Waiting(disclosed, documents)
         self._waiting.append(waiting)
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all())
+        if self._writing is None:  # when all who are ready have come
+            self._writing = asyncio.get_running_loop().call_soon(self._write_next, context=Context())
         await waiting.written
 
-    async def _write_all(self) -> None:
-        try:
-            while self._waiting:
-                batch = [one for one in self._waiting[:_MOST] if not one.written.done()]
-                del self._waiting[:_MOST]
-                if batch:
-                    await self._write(batch)
-        finally:
-            self._writing = None
+    def _write_next(self, before: "asyncio.Task[None] | None" = None) -> None:
+        """Write the next batch, in the context of whoever signs it. The process ends when the one before was ended."""
+        self._waiting = [one for one in self._waiting if not one.written.done()]
+        batch, self._writing = self._waiting[:_MOST], None
+        if batch and (before is None or not before.cancelled()):
+            del self._waiting[:_MOST]
+            self._writing = asyncio.create_task(self._write(batch), context=batch[-1].context)
+            self._writing.add_done_callback(self._write_next)
 
     async def _write(self, batch: list[_Waiting]) -> None:
         try:

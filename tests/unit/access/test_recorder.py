@@ -9,11 +9,12 @@ import pytest
 from shared.access.documents import DocumentExistsError, KeyRefusedError
 from shared.access.recorder import Recorder
 from shared.core.audit import AccessRecord, Head, disclosure, verify
+from shared.core.context import REQUEST_ID
 from shared.core.errors import BulkheadError, Kind
-from shared.core.ids import LeaseId, TenantId, new_id
+from shared.core.ids import LeaseId, RequestId, TenantId, new_id
 from shared.core.lease import Purpose
 from tests.broker_stage import FakeAzure, broker_of, turns
-from tests.fakes import CONTOSO, InMemoryDocuments, Names, tenant_documents
+from tests.fakes import CONTOSO, TENANT_CONTAINERS, InMemoryDocuments, Names, tenant_documents
 
 TENANT = TenantId("ten_1")
 PURPOSE = Purpose("user:1", "candidates.read", "cand_1", "req_1", writes=False)
@@ -28,6 +29,18 @@ def recorder(azure: FakeAzure) -> Recorder:
 @pytest.fixture
 def documents() -> InMemoryDocuments:
     return tenant_documents()
+
+
+@pytest.fixture
+def slow() -> InMemoryDocuments:
+    """It takes a second to write."""
+
+    class Slow(InMemoryDocuments):
+        async def write_together(self, *arguments: Any) -> None:
+            await asyncio.sleep(1)
+            await super().write_together(*arguments)
+
+    return Slow(TENANT_CONTAINERS)
 
 
 def write(azure: FakeAzure, recorder: Recorder, documents: Any, lease: str = "lea_1") -> asyncio.Task[None]:
@@ -61,18 +74,53 @@ async def test_a_record_is_stored_with_its_head_before_write_returns(
 
 
 async def test_those_who_come_while_a_batch_is_written_are_the_next_batch(
-    azure: FakeAzure, recorder: Recorder, documents: InMemoryDocuments
+    azure: FakeAzure, recorder: Recorder, slow: InMemoryDocuments
 ) -> None:
-    first = write(azure, recorder, documents, "lea_0")
-    await turns(2)
-    assert batches(documents) == 1
-    others = [write(azure, recorder, documents, f"lea_{number}") for number in range(1, 6)]
+    first = write(azure, recorder, slow, "lea_0")
+    await asyncio.sleep(0.5)
+    others = [write(azure, recorder, slow, f"lea_{number}") for number in range(1, 6)]
     await asyncio.gather(first, *others)
-    assert batches(documents) == 2
-    records, heads = stored(documents)
+    assert batches(slow) == 2
+    records, heads = stored(slow)
     assert [one.lease_id for one in records] == [f"lea_{number}" for number in range(6)]
     assert verify(records, heads, []) == []
     assert len({one.writer for one in records}) == 1
+
+
+async def test_a_batch_is_sent_in_the_context_of_whoever_signs_it(azure: FakeAzure, recorder: Recorder) -> None:
+    """On a busy tenant one batch follows the other: they must not all go out under the id of the first invocation."""
+    sent = []
+
+    class Noting(InMemoryDocuments):
+        async def write_together(self, *_: Any) -> None:
+            sent.append(REQUEST_ID.get())
+            await asyncio.sleep(1)
+
+    async def invocation(name: str) -> None:
+        REQUEST_ID.set(RequestId(name))
+        await write(azure, recorder, Noting({}))
+
+    tasks = []
+    for number in range(4):
+        tasks.append(asyncio.create_task(invocation(f"req_{number}")))
+        await asyncio.sleep(0.6)
+    await asyncio.gather(*tasks)
+    assert sent == ["req_0", "req_1", "req_3"]
+
+
+async def test_a_batch_that_is_cancelled_with_its_process_is_the_last(
+    azure: FakeAzure, recorder: Recorder, slow: InMemoryDocuments
+) -> None:
+    waiting = [write(azure, recorder, slow)]
+    await asyncio.sleep(0.5)
+    waiting.append(write(azure, recorder, slow))
+    await asyncio.sleep(0)
+    assert isinstance(recorder._writing, asyncio.Task)
+    recorder._writing.cancel()
+    await asyncio.sleep(5)
+    assert batches(slow) == 0
+    for task in waiting:
+        task.cancel()
 
 
 async def test_a_batch_is_never_larger_than_the_account_takes(
@@ -131,44 +179,44 @@ async def test_a_write_that_hangs_is_given_up_in_time(azure: FakeAzure, recorder
 
 
 async def test_who_gives_up_waiting_is_left_out_unless_it_is_under_way(
-    azure: FakeAzure, recorder: Recorder, documents: InMemoryDocuments
+    azure: FakeAzure, recorder: Recorder, slow: InMemoryDocuments
 ) -> None:
-    under_way = write(azure, recorder, documents, "lea_0")
-    await turns(2)
-    waiting = [write(azure, recorder, documents, f"lea_{number}") for number in (1, 2)]
+    under_way = write(azure, recorder, slow, "lea_0")
+    await asyncio.sleep(0.5)
+    waiting = [write(azure, recorder, slow, f"lea_{number}") for number in (1, 2)]
     await asyncio.sleep(0)
     under_way.cancel()
     waiting[0].cancel()
     await waiting[1]
-    records, heads = stored(documents)
+    records, heads = stored(slow)
     assert [one.lease_id for one in records] == ["lea_0", "lea_2"], "what was under way is on record for nothing"
     assert verify(records, heads, []) == []
 
 
 async def test_when_all_who_waited_gave_up_nothing_is_written(
-    azure: FakeAzure, recorder: Recorder, documents: InMemoryDocuments
+    azure: FakeAzure, recorder: Recorder, slow: InMemoryDocuments
 ) -> None:
-    first = write(azure, recorder, documents)
-    await turns(2)
-    second = write(azure, recorder, documents)
+    first = write(azure, recorder, slow)
+    await asyncio.sleep(0.5)
+    second = write(azure, recorder, slow)
     await asyncio.sleep(0)
     second.cancel()
     await first
     await turns()
-    assert batches(documents) == 1
+    assert batches(slow) == 1
 
 
 async def test_one_that_fails_after_it_gave_up_is_no_noise(
-    azure: FakeAzure, recorder: Recorder, documents: InMemoryDocuments
+    azure: FakeAzure, recorder: Recorder, slow: InMemoryDocuments
 ) -> None:
-    documents.failures.append(NO_ANSWER)
-    first = write(azure, recorder, documents)
-    await turns(2)
+    slow.failures.append(NO_ANSWER)
+    first = write(azure, recorder, slow)
+    await asyncio.sleep(0.5)
     first.cancel()
     await asyncio.wait((first,))
     await turns()
     assert first.cancelled()
-    assert stored(documents) == ([], [])
+    assert stored(slow) == ([], [])
 
 
 async def test_a_month_begins_with_a_head_of_its_own_and_the_chain_goes_on(
