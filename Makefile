@@ -1,7 +1,7 @@
 # Every target sets itself up: Python 3.13 (uv if it is installed, else pyenv or python3.13), .venv, pinned requirements.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up check bench chaos clean
+.PHONY: help setup demo test up check bench clean
 
 PYTHON := .venv/bin/python
 STAMP := .venv/.installed

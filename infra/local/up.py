@@ -59,7 +59,11 @@ def _welcome(found: Endpoints, ports: Ports, options: Namespace, seconds: float)
     screen.line("Bulkhead is running, on an embedded stand-in for Azure. Ctrl-C ends both.", "bold")
     screen.line(f"Started in {seconds:.1f} s.", "dim")
     if options.base_port is None and ports.first != _USUAL_PORT:
-        screen.line(f"Its usual port {_USUAL_PORT} is in use, so others were taken; --base-port P chooses.", "yellow")
+        usual = Ports(_USUAL_PORT, ports.instances).all
+        screen.line(
+            f"One of the usual ports {usual[0]} to {usual[-1]} is in use, so others were taken; --base-port P chooses.",
+            "yellow",
+        )
     screen.line()
     rows: list[tuple[str, ...]] = [
         ("Bulkhead's API", f"{found.functions}/api", "what it offers: docs/api.md and /api/openapi.json"),
