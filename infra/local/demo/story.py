@@ -19,7 +19,7 @@ from infra.local.screen import Screen, table
 
 _A, _B = "contoso", "fabrikam"
 _POLL = 0.25  # seconds
-_HELD_MS = 800  # long enough for a key to be regenerated meanwhile
+_HELD_MS = 1200  # long enough for a key to be regenerated meanwhile
 _FINISHED = ("complete", "canceled", "paused")
 
 
