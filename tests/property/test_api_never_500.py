@@ -152,7 +152,7 @@ async def answered(operation: Operation, request: dict[str, Any]) -> None:
 
 
 @given(made=requests())
-@settings(max_examples=700, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_no_input_is_our_fault(made: tuple[Operation, dict[str, Any]]) -> None:
     try:
         asyncio.run(answered(*made))
