@@ -143,6 +143,9 @@ class Bench:
         entries, _ = self.world.journal.since(1)
         return [entry for entry in entries if (entry.operation, entry.target) == (operation, queue)]
 
+    def locked_messages(self, queue: str) -> int:
+        return len(self.bus._broker.entity(queue).queue._locked)
+
     def holds_session(self, queue: str, session_id: str) -> bool:
         return session_id in self.bus._broker.entity(queue).queue.sessions
 
