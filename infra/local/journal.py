@@ -18,6 +18,8 @@ _STEP_OF = {
     ("resource_manager", "list_keys"): "3+4",
 }
 _GUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+_PLUMBING = frozenset({"put_token", "open_sender", "open_receiver", "open_management"})
+"""Of Service Bus's connections: dozens of them with every process, and none of them touches a message."""
 _BY_TOKEN = ("identity:", "app:")  # at Cosmos DB: the registry account, which knows no keys
 
 
@@ -73,7 +75,10 @@ def named(text: str, names: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which entries are wanted: of one service, only refusals, not before a moment (as the journal writes it)."""
+    """Which entries are wanted: of one service, only refusals, not before a moment (as the journal writes it).
+
+    Service Bus's plumbing is shown when it is asked for by its service, or when it fails.
+    """
 
     service: str | None = None
     refused: bool = False
@@ -85,6 +90,7 @@ class Filter:
             self.service in (None, entry["service"])
             and (is_refused(entry) or not self.refused)
             and str(entry["time"]) >= self.after
+            and (entry["operation"] not in _PLUMBING or entry["status"] != 200 or self.service is not None)
         )
 
 
