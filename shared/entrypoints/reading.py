@@ -1,7 +1,8 @@
 """Reading requests: bodies into models with every fault named, and what else a request carries."""
 
 import re
-from typing import Any, TypeAliasType, get_args, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, TypeAliasType, Union, get_args, get_origin, get_type_hints
 
 import azure.functions as func
 import msgspec
@@ -10,6 +11,8 @@ from shared.core.errors import BulkheadError, FieldError, Kind
 from shared.core.text import VISIBLE
 
 LARGEST_BODY = 256 * 1024  # bytes; the largest sensible body is a candidate with addresses, a few kilobytes
+
+_LOOKED_AT = 100  # items of a list; those of a longer one are told by what msgspec finds first
 
 _PATH = re.compile(r" - at `\$([^`]*)`$")
 _ENTITY_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')  # RFC 9110, section 8.8.3
@@ -42,25 +45,52 @@ def parse[B: msgspec.Struct](data: Any, model: type[B]) -> B:
     """`data` as `model`. Raises BulkheadError (unprocessable) naming each faulty field, never a value."""
     if not isinstance(data, dict):
         raise _invalid([FieldError("", "Expected an object.")])
+    if faults := _faults_of_object(data, model, ""):
+        raise _invalid(faults)
+    return msgspec.convert(data, model)
+
+
+def _faults_of_object(data: dict[str, Any], model: type[msgspec.Struct], pointer: str) -> list[FieldError]:
     hints = get_type_hints(model, include_extras=True)
     faults: list[FieldError] = []
     for field in msgspec.structs.fields(model):
-        if field.encode_name not in data:
-            if field.required:
-                faults.append(FieldError(f"/{field.encode_name}", "This field is required."))
-            continue
-        try:
-            msgspec.convert(data[field.encode_name], hints[field.name])
-        except msgspec.ValidationError as error:
-            faults.append(_fault(f"/{field.encode_name}", str(error)))
+        place = f"{pointer}/{field.encode_name}"
+        if field.encode_name in data:
+            faults += _faults(data[field.encode_name], hints[field.name], place)
+        elif field.required:
+            faults.append(FieldError(place, "This field is required."))
     known = {field.encode_name for field in msgspec.structs.fields(model)}
-    if not data.keys() <= known:
-        faults.append(
-            FieldError("", f"There is a field that is not known here. Known are: {', '.join(sorted(known))}.")
-        )
-    if faults:
-        raise _invalid(faults)
-    return msgspec.convert(data, model)
+    if model.__struct_config__.forbid_unknown_fields and not data.keys() <= known:
+        told = f"There is a field that is not known here. Known are: {', '.join(sorted(known))}."
+        faults.append(FieldError(pointer, told))
+    return faults
+
+
+def _faults(value: Any, hint: Any, pointer: str) -> list[FieldError]:
+    """What is wrong with `value`: of an object or a list of objects everything, else what msgspec finds first."""
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        inside: list[FieldError] = []
+        for part in _parts(hint):
+            if isinstance(value, dict) and isinstance(part, type) and issubclass(part, msgspec.Struct):
+                inside += _faults_of_object(value, part, pointer)
+            elif isinstance(value, list) and get_origin(part) is tuple:
+                for number, item in enumerate(value[:_LOOKED_AT]):
+                    inside += _faults(item, get_args(part)[0], f"{pointer}/{number}")
+        return inside or [_fault(pointer, str(error))]
+    return []
+
+
+def _parts(hint: Any) -> list[Any]:
+    """The types that a type may be: unions taken apart, names and annotations taken off."""
+    if isinstance(hint, TypeAliasType):
+        return _parts(hint.__value__)
+    if get_origin(hint) is Annotated:
+        return _parts(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return [part for one in get_args(hint) for part in _parts(one)]
+    return [hint]
 
 
 def _fault(pointer: str, message: str) -> FieldError:
@@ -77,8 +107,6 @@ def _fault(pointer: str, message: str) -> FieldError:
         return FieldError(pointer, "Expected a date, YYYY-MM-DD.")
     if message.startswith(("Expected", "Object missing required field")):
         return FieldError(pointer, _TYPE.sub(lambda found: _JSON[found[0]], message).replace("`", "'") + ".")
-    if message.startswith("Object contains unknown field"):
-        return FieldError(pointer, "There is a field that is not known here.")
     return FieldError(pointer, "This value is not allowed.")
 
 

@@ -115,13 +115,23 @@ def test_unknown_fields_are_refused_and_the_known_are_named() -> None:
     assert list(found) == [""]
     assert "canary" not in found[""]
     assert "first_name" in found[""]
-    assert faults(GOOD | {"address": {"canary": 1}}) == {"/address": "There is a field that is not known here."}
+    found = faults(GOOD | {"address": {"canary": 1, "country": "usa", "city": 5}})
+    assert list(found) == ["/address/city", "/address/country", "/address"]
+    assert found["/address"].endswith("Known are: city, country, state, street, zipcode.")
 
 
 def test_faults_of_items_have_their_place() -> None:
     key = {"kid": "k", "kty": "OKP", "alg": "EdDSA"}
-    assert set(faults({"keys": [key, key | {"alg": "HS256"}, key | {"kid": ""}]}, KeySet)) == {"/keys/1/alg"}
-    assert set(faults({"keys": [key, {"kty": "OKP", "alg": "EdDSA"}]}, KeySet)) == {"/keys/1"}
+    assert set(faults({"keys": [key, key | {"alg": "HS256"}, key | {"kid": ""}]}, KeySet)) == {
+        "/keys/1/alg", "/keys/2/kid",
+    }  # fmt: skip
+    assert set(faults({"keys": [key, {"kty": "OKP", "alg": "EdDSA"}]}, KeySet)) == {"/keys/1/kid"}
+    assert set(faults({"keys": [key, 5, None]}, KeySet)) == {"/keys/1", "/keys/2"}
+    assert set(faults({"keys": key}, KeySet)) == set(faults({"keys": [key] * 21}, KeySet)) == {"/keys"}
+    assert len(faults({"keys": [{}] * 50_000}, KeySet)) == 300, "no more than of the first hundred are told"
+    assert set(faults(GOOD | {"other_names": ["", 5, "Ada", "x" * 101]})) == {
+        "/other_names/0", "/other_names/1", "/other_names/3",
+    }  # fmt: skip
     assert set(faults({"allowed_client_ids": ["x"]}, TenantPatch)) == {"/allowed_client_ids/0"}
 
 
