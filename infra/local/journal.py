@@ -18,8 +18,9 @@ _STEP_OF = {
     ("resource_manager", "list_keys"): "3+4",
 }
 _GUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
-_PLUMBING = frozenset({"put_token", "open_sender", "open_receiver", "open_management"})
-"""Of Service Bus's connections: dozens of them with every process, and none of them touches a message."""
+_PLUMBING = {(name, 200) for name in ("put_token", "open_sender", "open_receiver", "open_management")}
+_PLUMBING |= {("accept_session", 408)}  # no session came while somebody waited for one
+"""Of Service Bus's connections: dozens with every process, and none of them touches a message."""
 _BY_TOKEN = ("identity:", "app:")  # at Cosmos DB: the registry account, which knows no keys
 
 
@@ -90,7 +91,7 @@ class Filter:
             self.service in (None, entry["service"])
             and (is_refused(entry) or not self.refused)
             and str(entry["time"]) >= self.after
-            and (entry["operation"] not in _PLUMBING or entry["status"] != 200 or self.service is not None)
+            and ((entry["operation"], entry["status"]) not in _PLUMBING or self.service is not None)
         )
 
 
