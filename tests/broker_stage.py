@@ -271,7 +271,7 @@ class SignedDocuments:
         await self._stored.write_together(container, partition, create, upsert)
         if self._azure.lost > 0:
             self._azure.lost -= 1
-            raise BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "The account does not answer.")
+            raise _unavailable()
 
     async def query(self, query: Query) -> Sequence[Document]:
         await self._arrive("POST", query.container)
@@ -279,18 +279,22 @@ class SignedDocuments:
 
     async def _arrive(self, verb: str, container: str) -> KeyKind:
         link = f"dbs/bulkhead/colls/{container}"
-        for last in (False, True):
+        for left in (2, 1, 0):
             try:
                 return await self._azure.arrive(self._endpoint, self._signer, verb, link)
             except KeyRefusedError as error:
-                if last:
-                    raise BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "No key is taken.") from error
+                if not left:
+                    raise _unavailable() from error
                 await self._signer.renew(refused=True)
-            except LeaseExpiredError:
-                if last:
-                    raise
+            except LeaseExpiredError as error:
+                if not left:
+                    raise _unavailable() from error
                 await self._signer.renew(refused=False)
         raise AssertionError
+
+
+def _unavailable() -> BulkheadError:
+    return BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "The account does not answer.")
 
 
 def broker_of(azure: FakeAzure, limits: LeaseLimits = LIMITS, *, share: bool = True, instances: int = 1) -> Broker:

@@ -251,23 +251,28 @@ class CosmosDocuments:
         return [_document(item) for item in await self._call(query.container, first)]
 
     async def _call[T](self, container: str, operation: Callable[[ContainerProxy], Awaitable[T]]) -> T:
-        """Run one operation; once more with a renewed key when the account refuses the key or the lease is too old."""
-        for last in (False, True):
+        """Run one operation; again with a renewed key when the account refuses the key or the lease is too old.
+
+        Twice at most: a key that was regenerated may be too old, or taken away, before the request is sent again.
+        """
+        for left in (2, 1, 0):
             try:
                 return await self._once(container, operation)
             except cosmos.CosmosHttpResponseError as error:
                 if error.status_code in _ANSWERS:
                     raise
-                if last or self._signer is None or error.status_code != 401:
+                if not left or self._signer is None or error.status_code != 401:
                     raise _unavailable(error) from error
                 await self._signer.renew(refused=True)
             except cosmos.CosmosBatchOperationError:
                 raise  # an answer about one of the documents; write_together translates it
             except AzureError as error:
                 raise _unavailable(error) from error
-            except LeaseExpiredError:
-                if last or self._signer is None:
-                    raise
+            except LeaseExpiredError as error:
+                if not left or self._signer is None:
+                    raise BulkheadError(
+                        Kind.UNAVAILABLE, "account_unavailable", "The account could not be kept open.", retry_after=5
+                    ) from error
                 await self._signer.renew(refused=False)
         raise AssertionError("the last attempt returns or raises")
 

@@ -67,6 +67,20 @@ async def test_it_holds_for_those_who_are_on_their_way_to_a_key(
     assert not azure.alive()
 
 
+async def test_it_is_told_to_one_whose_key_was_just_renewed(azure: FakeAzure, broker: Broker, contoso: Target) -> None:
+    """The key is refused, renewed and on record, and then taken away before the request is sent again."""
+    async with broker.lease(contoso, READS) as documents:
+        azure.regenerate(contoso, "primary_readonly")
+        azure.delays["signing"] = 2
+        reading = asyncio.create_task(read(documents))
+        await asyncio.sleep(2.5)
+        azure.inactive.add(contoso.tenant_id)
+        with pytest.raises(BulkheadError) as caught:
+            await reading
+    assert caught.value.code == "tenant_locked"
+    assert len(azure.records(contoso)) == 2
+
+
 @pytest.mark.parametrize("error", [BulkheadError(Kind.BROKEN, "registry_unreadable", "No."), ValueError("unforeseen")])
 async def test_a_registry_that_cannot_be_read_means_no(
     azure: FakeAzure, broker: Broker, contoso: Target, error: Exception

@@ -10,6 +10,7 @@ from azure.cosmos.exceptions import CosmosHttpResponseError
 
 from shared.adapters import cosmos
 from shared.adapters.cosmos import SigningTransport, TenantAccounts
+from shared.core.errors import BulkheadError
 from shared.core.lease import LeaseEndedError, LeaseExpiredError
 from tests.fakes import CONTOSO_HR, CONTOSO_RETAIL, FABRIKAM_HR
 
@@ -125,25 +126,56 @@ async def test_a_client_is_given_up_only_when_nobody_holds_its_documents() -> No
     assert not accounts._clients
 
 
-async def test_a_key_is_renewed_outside_of_the_call_that_it_is_for() -> None:
+class Renewing(Signer):
+    """Notes each renewal and the signer of the context in which it takes place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.renewed: list[Any] = []
+
+    async def renew(self, *, refused: bool) -> None:
+        self.renewed.append((refused, cosmos._SIGNER.get()))
+
+
+async def answered(*outcomes: Any) -> tuple[Any, list[Any]]:
+    """What an operation ends with whose attempts end so, and the renewals."""
+
+    async def attempt(_: Any) -> Any:
+        outcome = left.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    left, signer, accounts = list(outcomes), Renewing(), TenantAccounts(None)
+    documents = accounts.open(CONTOSO_HR.account, signer)
+    documents._client._ready = True  # as if it had read its account
+    try:
+        return await documents._call("reports", attempt), signer.renewed
+    except BulkheadError as error:
+        return error.code, signer.renewed
+    finally:
+        documents._client._ready = False
+        await accounts.close()
+
+
+REFUSED: Any = CosmosHttpResponseError(status_code=401, message="no")
+EXPIRED = LeaseExpiredError()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "answer", "renewals"),
+    [
+        ([1], 1, []),
+        ([REFUSED, 1], 1, [True]),
+        ([EXPIRED, 1], 1, [False]),
+        ([REFUSED, EXPIRED, 1], 1, [True, False]),
+        ([EXPIRED, REFUSED, 1], 1, [False, True]),
+        ([REFUSED] * 3, "account_unavailable", [True, True]),
+        ([EXPIRED] * 3, "account_unavailable", [False, False]),
+    ],
+)
+async def test_a_key_is_renewed_twice_at_most_outside_of_the_call_that_it_is_for(
+    outcomes: Any, answer: Any, renewals: Any
+) -> None:
     """What a renewal starts, and what others share, must not run under this one's signature."""
-
-    class Renewing(Signer):
-        async def renew(self, *, refused: bool) -> None:
-            seen.append((refused, cosmos._SIGNER.get()))
-
-    async def refuse(_: Any) -> None:
-        raise errors.pop()
-
-    seen: list[Any] = []
-    refused: Any = CosmosHttpResponseError(status_code=401, message="no")
-    accounts = TenantAccounts(None)
-    documents = accounts.open(CONTOSO_HR.account, Renewing())
-    documents._client._ready = True
-    for error in (refused, LeaseExpiredError()):
-        errors: list[Exception] = [ZeroDivisionError(), error]
-        with pytest.raises(ZeroDivisionError):
-            await documents._call("reports", refuse)
-    assert seen == [(True, None), (False, None)]
-    documents._client._ready = False
-    await accounts.close()
+    assert await answered(*outcomes) == (answer, [(refused, None) for refused in renewals])
