@@ -73,7 +73,7 @@ async def test_it_is_told_to_one_whose_key_was_just_renewed(azure: FakeAzure, br
         azure.regenerate(contoso, "primary_readonly")
         azure.delays["signing"] = 2
         reading = asyncio.create_task(read(documents))
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(4.0)
         azure.inactive.add(contoso.tenant_id)
         with pytest.raises(BulkheadError) as caught:
             await reading
