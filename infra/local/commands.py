@@ -156,7 +156,8 @@ async def journal(options: Namespace) -> int:
     number, after = options.since, ""
     if isinstance(options.since, timedelta):
         number, after = 0, (datetime.now(UTC) - options.since).isoformat()
-    wanted = Filter(service=options.service, refused=options.refused, after=after)
+    everything = options.json or options.service is not None
+    wanted = Filter(service=options.service, refused=options.refused, after=after, plumbing=everything)
     async with _client(options) as client:
         printer = Printer(Screen())
         while True:

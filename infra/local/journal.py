@@ -78,12 +78,13 @@ def named(text: str, names: Mapping[str, str]) -> str:
 class Filter:
     """Which entries are wanted: of one service, only refusals, not before a moment (as the journal writes it).
 
-    Service Bus's plumbing is shown when it is asked for by its service, or when it fails.
+    Service Bus's plumbing is left out unless it is asked for, or fails.
     """
 
     service: str | None = None
     refused: bool = False
     after: str = ""
+    plumbing: bool = False
 
     def takes(self, entry: Entry) -> bool:
         """Whether this one is."""
@@ -91,7 +92,7 @@ class Filter:
             self.service in (None, entry["service"])
             and (is_refused(entry) or not self.refused)
             and str(entry["time"]) >= self.after
-            and ((entry["operation"], entry["status"]) not in _PLUMBING or self.service is not None)
+            and (self.plumbing or (entry["operation"], entry["status"]) not in _PLUMBING)
         )
 
 
