@@ -323,6 +323,15 @@ async def test_nobody_waits_longer_than_the_patience(
     assert caught.value.retry_after is not None
 
 
+async def test_the_patience_is_for_all_that_has_to_be_waited_for(
+    azure: FakeAzure, broker: Broker, contoso: Target
+) -> None:
+    azure.delays |= {"entra": LIMITS.patience - 1, "account": 5}
+    with pytest.raises(BulkheadError):
+        await work(broker, contoso)
+    assert azure.loop.time() <= LIMITS.patience + 0.001
+
+
 async def test_a_retrieval_that_hangs_is_inherited_by_nobody(azure: FakeAzure, broker: Broker, contoso: Target) -> None:
     """Somebody is always waiting, so nobody's leaving ends it."""
     azure.delays["vault"] = 10_000

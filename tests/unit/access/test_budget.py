@@ -186,6 +186,17 @@ async def test_what_is_kept_is_forgotten_in_time_by_itself(azure: FakeAzure, con
     assert not broker._open
 
 
+async def test_without_sharing_nothing_is_kept_whatever_the_budget(azure: FakeAzure, contoso: Target) -> None:
+    broker = broker_of(azure, instances=40, share=False)
+    for _ in range(6):
+        await opens(broker, contoso)
+        assert not azure.alive()
+    assert azure.count("manager") == azure.count("vault") == 6
+    with pytest.raises(BulkheadError) as caught:
+        await opens(broker, contoso)
+    assert caught.value.code == "tenant_access_over_budget"
+
+
 async def test_a_key_is_kept_no_longer_than_the_limit_though_the_budget_would_want_it(
     azure: FakeAzure, contoso: Target
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from shared.access.broker import Broker
 from shared.access.models import Target
 from shared.core.errors import BulkheadError, Kind
-from tests.broker_stage import READS, WRITES, FakeAzure
+from tests.broker_stage import KINDS, READS, WRITES, FakeAzure
 
 
 async def read(documents: Any) -> None:
@@ -30,6 +30,7 @@ async def test_a_lease_whose_key_is_refused_lists_again_and_goes_on(
         azure.regenerate(contoso, kind)
         await read(documents)
         await read(documents)
+        assert len(azure.alive("key")) == len(KINDS), "those of the listing before are forgotten"
     assert azure.count("manager") == 2
     assert Counter(record["key_source"] for record in azure.records(contoso)) == {"retrieved": 2}
     assert len({record["lease_id"] for record in azure.records(contoso)}) == 1
