@@ -161,6 +161,7 @@ async def _simulate(
             await asyncio.sleep(chance.expovariate(rate))
             group.create_task(request(chance.choice(brokers)))
             requests += 1
+    await asyncio.sleep(_LIMITS.keep_token + 1)  # until nothing is kept any more
     return Outcome(rate, instances, requests, failed, _worst(azure.listed), dict(azure.sources))
 
 
