@@ -1,12 +1,18 @@
-"""What the broker needs to know of a tenant to reach its account."""
+"""What the broker needs to know of a tenant to reach its account.
 
-from typing import Literal
+Addresses must be Azure's own, here and not only where tenants are registered: whoever could write to the registry must
+not be sent a token or a credential.
+"""
+
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from shared.core.caller import ClientId
 from shared.core.ids import DirectoryId, TenantId
 from shared.core.secret import Secret
+from shared.core.text import whole
 
 type CredentialKind = Literal["secret", "certificate", "federated"]
 type CredentialForm = Literal["client_secret", "pem", "pkcs12", "assertion"]
@@ -21,8 +27,8 @@ class CredentialName(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: CredentialKind
-    vault: str = ""  # https://NAME.vault.azure.net
-    name: str = ""
+    vault: Annotated[str, Meta(pattern=whole(r"(https://[0-9A-Za-z-]{3,24}\.vault\.azure\.net)?"))] = ""
+    name: Annotated[str, Meta(pattern=whole(r"[0-9A-Za-z-]{0,127}"))] = ""
 
 
 class Daemon(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,8 +42,16 @@ class Daemon(msgspec.Struct, frozen=True, kw_only=True):
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """The tenant's Cosmos DB account."""
 
-    resource_id: str
-    endpoint: str  # https://NAME.documents.azure.com:443/
+    resource_id: Annotated[
+        str,
+        Meta(
+            pattern=whole(
+                r"/subscriptions/[0-9A-Fa-f-]{36}/resource[Gg]roups/[^/?#\\]{1,90}"
+                r"/providers/Microsoft\.DocumentDB/databaseAccounts/[0-9a-z-]{3,50}"
+            )
+        ),
+    ]
+    endpoint: Annotated[str, Meta(pattern=whole(r"https://[0-9a-z-]{3,50}\.documents\.azure\.com:443/"))]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+import msgspec
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.core.pipeline.policies import AsyncRetryPolicy, ContentDecodePolicy, UserAgentPolicy
@@ -57,13 +58,14 @@ class ResourceManagerApplications:
             raise _unavailable() from error
         except AzureError as error:
             raise _unavailable() from error
-        if len(accounts) != 1 or not accounts[0].id or not accounts[0].document_endpoint:
+        if len(accounts) != 1:
             raise _unusable("The application's resource group does not hold exactly one Cosmos DB account.")
-        return ManagedApplication(
-            application_id=application_id,
-            directory_id=directory_id,
-            account=Account(resource_id=accounts[0].id, endpoint=accounts[0].document_endpoint),
-        )
+        found = {"resource_id": accounts[0].id, "endpoint": accounts[0].document_endpoint}
+        try:
+            account = msgspec.convert(found, Account)
+        except msgspec.ValidationError as error:
+            raise _unusable("The application's Cosmos DB account has no address that Bulkhead knows.") from error
+        return ManagedApplication(application_id=application_id, directory_id=directory_id, account=account)
 
     async def _get(self, resource_id: str, api_version: str) -> dict[str, Any]:
         response = await self._client.send_request(

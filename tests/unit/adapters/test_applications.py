@@ -81,6 +81,7 @@ async def test_the_directory_is_the_subscriptions_and_the_account_the_groups() -
         {"accounts": (200, {"value": []})},
         {"accounts": (200, {"value": [account(), account("other")]})},
         {"accounts": (200, {"value": [account(documentEndpoint=None)]})},
+        {"accounts": (200, {"value": [account(documentEndpoint="https://forger.example/")]})},
         {"accounts": (404, {"error": {"code": "ResourceGroupNotFound"}})},
         {"accounts": (403, {"error": {"code": "AuthorizationFailed"}})},
     ],

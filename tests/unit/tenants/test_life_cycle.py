@@ -245,6 +245,6 @@ def test_names_that_could_lead_elsewhere_are_refused(field: Any, value: Any) -> 
 
 async def test_an_account_of_another_customer_is_never_opened(documents: Any, broker: FakeBroker) -> None:
     """The account that is opened is the one that Resource Manager named, whatever the registry holds besides."""
-    named = Account(resource_id="/subscriptions/x/accounts/y", endpoint=CONTOSO_HR.account.endpoint)
+    named = Account(resource_id=CONTOSO_HR.account.resource_id + "0", endpoint=CONTOSO_HR.account.endpoint)
     await register(life_cycle(documents, broker, account=named))
     assert broker.leases[0][0].account == named

@@ -138,6 +138,38 @@ async def test_an_entry_that_cannot_be_read_is_no_tenant(
     assert (await registry.get(FABRIKAM_HR.tenant_id)).name == "Fabrikam"
 
 
+@pytest.mark.parametrize(
+    ("part", "field", "address"),
+    [
+        ("account", "endpoint", "https://forger.example/"),
+        ("account", "endpoint", "https://contoso1.documents.azure.com.forger.example:443/"),
+        ("account", "endpoint", "https://contoso1.documents.azure.com:443/\n"),
+        ("account", "endpoint", "http://contoso1.documents.azure.com:443/"),
+        ("account", "resource_id", "@forger.example/x"),  # what follows https://management.azure.com
+        ("account", "resource_id", ".forger.example/subscriptions/x"),
+        ("account", "resource_id", CONTOSO_HR.account.resource_id + "?x"),
+        ("account", "resource_id", CONTOSO_HR.account.resource_id + "/x"),
+        ("credential", "vault", "https://forger.example"),
+        ("credential", "vault", "https://kv.vault.azure.net.forger.example"),
+        ("credential", "vault", "https://forger.example/kv.vault.azure.net"),
+        ("credential", "name", "../keys/x"),
+        ("credential", "name", "x?y"),
+    ],
+)
+async def test_nothing_is_sent_to_an_address_that_is_not_azures(
+    registry: Registry, documents: InMemoryDocuments, clock: ManualClock, part: str, field: str, address: str
+) -> None:
+    """Whoever could write to the registry would else be sent the service's and the daemons' tokens."""
+    daemon = msgspec.to_builtins(CONTOSO_HR.tenant().daemon)
+    account = msgspec.to_builtins(CONTOSO_HR.account)
+    (account if part == "account" else daemon["credential"])[field] = address
+    documents.damage("tenants", CONTOSO_HR.tenant_id, {"account": account, "daemon": daemon})
+    clock.advance(LIFETIME)
+    with pytest.raises(BulkheadError) as caught:
+        await registry.get(CONTOSO_HR.tenant_id)
+    assert caught.value.code == "registry_unreadable"
+
+
 async def test_a_registry_that_does_not_answer_is_no_old_answer(
     registry: Registry, documents: InMemoryDocuments, clock: ManualClock
 ) -> None:
