@@ -237,9 +237,9 @@ class Broker:
                 await self._standing.confirm(compartment.target.tenant_id)
         except Exception as error:  # noqa: BLE001 - whatever it is, unknown means no
             reason = error if isinstance(error, BulkheadError) else unavailable(AccessError(5, Failure.TRANSIENT))
-            self._watcher("leases_dropped", tenant_id=compartment.target.tenant_id, code=reason.code)
             self._forget(compartment)
             compartment.close(bare(reason))
+            self._watcher("leases_dropped", tenant_id=compartment.target.tenant_id, code=reason.code)
         else:
             if compartment in self._open:
                 self._open[compartment] = self._look_later(compartment)

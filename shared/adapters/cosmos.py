@@ -32,7 +32,6 @@ from shared.core.lease import LeaseEndedError, LeaseExpiredError
 DATABASE = "bulkhead"
 _NO_KEY = "bm8ga2V5"  # base64 of "no key": the SDK wants one to start; SigningTransport replaces what it signs
 _SYSTEM = frozenset({"_rid", "_self", "_etag", "_attachments", "_ts"})
-_ANSWERS = frozenset({404, 409, 412})  # what an operation may well answer; the methods below translate them
 _FIELD = re.compile(r"[a-z_]+")
 
 _SIGNER: ContextVar[Signer | None] = ContextVar("signer", default=None)
@@ -174,14 +173,14 @@ class CosmosDocuments:
     async def read(self, container: str, partition: str, document_id: str) -> Document | None:
         """One document, or None."""
         try:
-            return _document(await self._call(container, lambda c: c.read_item(document_id, partition)))
+            return _document(await self._call(container, lambda c: c.read_item(document_id, partition), 404))
         except cosmos.CosmosResourceNotFoundError:
             return None
 
     async def create(self, container: str, body: Json) -> Document:
         """Store a new document. Raises DocumentExistsError."""
         try:
-            return _document(await self._call(container, lambda c: c.create_item(body)))
+            return _document(await self._call(container, lambda c: c.create_item(body), 409))
         except cosmos.CosmosResourceExistsError as error:
             raise DocumentExistsError from error
 
@@ -194,6 +193,8 @@ class CosmosDocuments:
                     lambda c: c.replace_item(
                         body["id"], body, etag=etag, match_condition=MatchConditions.IfNotModified
                     ),
+                    404,
+                    412,
                 )
             )
         except (cosmos.CosmosAccessConditionFailedError, cosmos.CosmosResourceNotFoundError) as error:
@@ -217,7 +218,7 @@ class CosmosDocuments:
     async def delete(self, container: str, partition: str, document_id: str) -> None:
         """Delete a document; none there counts as done."""
         try:
-            await self._call(container, lambda c: c.delete_item(document_id, partition))
+            await self._call(container, lambda c: c.delete_item(document_id, partition), 404)
         except cosmos.CosmosResourceNotFoundError:
             return
 
@@ -250,16 +251,18 @@ class CosmosDocuments:
 
         return [_document(item) for item in await self._call(query.container, first)]
 
-    async def _call[T](self, container: str, operation: Callable[[ContainerProxy], Awaitable[T]]) -> T:
+    async def _call[T](self, container: str, operation: Callable[[ContainerProxy], Awaitable[T]], *answers: int) -> T:
         """Run one operation; again with a renewed key when the account refuses the key or the lease is too old.
 
-        Twice at most: a key that was regenerated may be too old, or taken away, before the request is sent again.
+        Twice at most: a key that was regenerated may be too old, or taken away, before the request is sent again. The
+        SDK's error goes to the caller only for statuses that are `answers` to it. A container may well be missing: the
+        account is the customer's.
         """
         for left in (2, 1, 0):
             try:
                 return await self._once(container, operation)
             except cosmos.CosmosHttpResponseError as error:
-                if error.status_code in _ANSWERS:
+                if error.status_code in answers:
                     raise
                 if not left or self._signer is None or error.status_code != 401:
                     raise _unavailable(error) from error

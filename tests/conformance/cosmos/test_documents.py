@@ -10,9 +10,10 @@ import pytest
 from azure.cosmos import PartitionKey
 from azure.cosmos.aio import CosmosClient
 
-from shared.access.documents import Documents
+from shared.access.documents import Documents, Query
 from shared.access.models import Account
 from shared.adapters.cosmos import DATABASE, TenantAccounts
+from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import LeaseId, TenantId
 from shared.core.lease import AccountKey, Lease, Purpose
 from shared.core.secret import Secret
@@ -47,4 +48,13 @@ class _Signer:
 
 
 class TestCosmosDocuments(DocumentsContract):
-    pass
+    async def test_a_container_that_the_customer_deleted_is_an_error_of_ours(self, documents: Documents) -> None:
+        stored = {"id": "a", "month": "2026-01"}
+        for call in (
+            documents.create("access_log", stored),
+            documents.write_together("access_log", "2026-01", [stored], []),
+            documents.query(Query("access_log", {}, partition="2026-01")),
+        ):
+            with pytest.raises(BulkheadError) as caught:
+                await call
+            assert caught.value.kind is Kind.BROKEN

@@ -1,14 +1,16 @@
 """A lock on the tenant is in force within 5 seconds, also for those who are inside; no answer means no."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
 
 from shared.access.broker import Broker
 from shared.access.models import Target
+from shared.access.retrieval import Steps
 from shared.core.errors import BulkheadError, Kind
-from tests.broker_stage import READS, WRITES, FakeAzure, broker_of, turns
+from tests.broker_stage import LIMITS, READS, WRITES, FakeAzure, broker_of, turns
 
 CACHED = 2.0  # seconds that an entry of the registry may be old when somebody enters with it
 IN_FORCE = 5.0
@@ -97,6 +99,23 @@ async def test_a_registry_that_does_not_answer_means_no(azure: FakeAzure, broker
     async with broker.lease(contoso, READS) as documents:
         await asyncio.sleep(IN_FORCE)
         assert (await refusal(documents)).kind is Kind.UNAVAILABLE
+
+
+async def test_a_watcher_that_fails_saves_no_lease(azure: FakeAzure, contoso: Target) -> None:
+    def watch(_: str, /, **_fields: Any) -> None:
+        raise ZeroDivisionError
+
+    told: list[Any] = []
+    azure.loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    steps = Steps(azure, azure, azure, azure.loop)
+    broker = Broker(steps, azure, azure, azure, azure.loop, watch, LIMITS, share=True, instances=1)
+    azure.inactive.add(contoso.tenant_id)
+    async with broker.lease(contoso, READS) as documents:
+        await asyncio.sleep(IN_FORCE)
+        assert not azure.alive("key")
+        assert (await refusal(documents)).code == "tenant_locked"
+    gc.collect()
+    assert [type(error) for error in told] == [ZeroDivisionError]
 
 
 async def test_an_active_tenant_is_looked_at_again_and_again_and_only_while_somebody_is_inside(
