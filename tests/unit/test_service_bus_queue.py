@@ -151,6 +151,15 @@ def test_a_locked_message_does_not_expire_until_its_lock_does() -> None:
     assert graves(queue) == [("a", "TTLExpiredException")]
 
 
+def test_duplicates_are_known_for_the_window_and_not_longer_and_after_a_restart() -> None:
+    queue = make("duplicates", duplicate_detection_window=60.0)
+    assert send(queue, "a", message_id="x") == [1]
+    assert send(make("duplicates", duplicate_detection_window=60.0), "b", "c", now=59, message_id="x") == [0, 0]
+    assert send(queue, "d", now=60, message_id="x") == [2]
+    assert queue._store.ids("duplicates") == [("x", 60)]
+    assert send(make(), "a", "a", message_id="x") == [1, 2]  # a queue without
+
+
 def test_a_batch_is_refused_as_a_whole() -> None:
     queue = make(requires_session=True)
     with pytest.raises(Refusal, match="not-allowed"):

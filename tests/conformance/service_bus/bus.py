@@ -64,11 +64,13 @@ class Bus:
         seconds = {
             "lock_duration": settings.get("lock_duration", LOCK),
             "default_message_time_to_live": settings.get("default_ttl"),
+            "duplicate_detection_history_time_window": settings.get("duplicate_detection_window"),
         }
         async with ServiceBusAdministrationClient.from_connection_string(AZURE) as management:
             await management.create_queue(
                 name,
                 requires_session=settings.get("requires_session", False),
+                requires_duplicate_detection="duplicate_detection_window" in settings,
                 max_delivery_count=settings.get("max_delivery_count", 10),
                 dead_lettering_on_message_expiration=settings.get("dead_letter_on_expiry", False),
                 **{key: timedelta(seconds=value) for key, value in seconds.items() if value is not None},

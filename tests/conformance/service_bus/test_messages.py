@@ -133,6 +133,19 @@ async def test_a_waiting_receiver_gets_a_message_when_its_time_comes(bus: Bus) -
 
 @pytest.mark.plays("service_bus", "complete receive send")
 @scenario
+async def test_duplicates_within_the_window_are_dropped(bus: Bus) -> None:
+    sender, receiver = await bus.ends(await bus.queue(duplicate_detection_window=20))
+    # [doc:duplicate-detection]: accepted and dropped; also within one batch
+    await sender.send_messages(ServiceBusMessage("first", message_id="id"))
+    await sender.send_messages([ServiceBusMessage("second", message_id="id"), ServiceBusMessage("x", message_id="y")])
+    assert await bodies(receiver, 3, 0.3) == ["first", "x"]
+    await bus.pass_time(21)
+    await sender.send_messages(ServiceBusMessage("third", message_id="id"))
+    assert await bodies(receiver, 1) == ["third"]
+
+
+@pytest.mark.plays("service_bus", "complete receive send")
+@scenario
 async def test_expired_messages_vanish_or_are_dead_lettered(bus: Bus) -> None:
     vanish, bury = await bus.queue(default_ttl=3600), await bus.queue(dead_letter_on_expiry=True)
     ends = await asyncio.gather(bus.ends(vanish), bus.ends(bury))

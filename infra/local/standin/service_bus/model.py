@@ -11,8 +11,8 @@ LOCK_DURATION = 60.0  # seconds; Azure's default
 class QueueSettings:
     """How a queue behaves; the defaults are Azure's (learn.microsoft.com, service-bus-quotas and the ARM schema).
 
-    `lock_duration`, `default_ttl` in seconds; None means without. A dead-letter sub-queue has no
-    `max_delivery_count`: what lies there leaves it only by being settled.
+    `lock_duration`, `default_ttl`, `duplicate_detection_window` in seconds; None means without. A dead-letter
+    sub-queue has no `max_delivery_count`: what lies there leaves it only by being settled.
     """
 
     name: str
@@ -21,6 +21,7 @@ class QueueSettings:
     max_delivery_count: int | None = 10
     default_ttl: float | None = None
     dead_letter_on_expiry: bool = False
+    duplicate_detection_window: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

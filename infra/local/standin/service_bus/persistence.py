@@ -13,6 +13,7 @@ from infra.local.standin.service_bus.model import Message
 from infra.local.standin.storage import Storage
 
 _MESSAGES = "service_bus/messages/"
+_IDS = "service_bus/ids/"
 _NUMBERS = "service_bus/numbers"
 _REMEMBERED = 20_000  # messages; the oldest are forgotten
 
@@ -42,6 +43,19 @@ class QueueStore:
     def load(self, queue: str) -> list[Message]:
         """The messages kept."""
         return [msgspec.json.decode(text, type=Message) for _, text in self._storage.load(_MESSAGES + queue)]
+
+    def remember_id(self, queue: str, message_id: str, at: float) -> None:
+        """Note a message id for duplicate detection."""
+        self._storage.put(_IDS + queue, message_id, repr(at))
+
+    def forget_id(self, queue: str, message_id: str) -> None:
+        """Forget a message id whose window is over."""
+        self._storage.delete(_IDS + queue, message_id)
+
+    def ids(self, queue: str) -> list[tuple[str, float]]:
+        """The message ids noted, oldest first."""
+        noted = [(message_id, float(at)) for message_id, at in self._storage.load(_IDS + queue)]
+        return sorted(noted, key=lambda one: one[1])
 
     def reserve(self, queue: str, sequence_number: int) -> None:
         """Note that numbers up to and including this one may have been given out."""

@@ -1,7 +1,7 @@
 """The semantics of a Service Bus queue, without protocol, I/O or clock: every method is told the time.
 
 Sources: learn.microsoft.com, service-bus-messaging: message-transfers-locks-settlement, message-sessions (with its
-table of delivery counts), message-sequencing, service-bus-dead-letter-queues, message-expiration.
+table of delivery counts), message-sequencing, duplicate-detection, service-bus-dead-letter-queues, message-expiration.
 
 Invariants, which tests/unit holds against a model: an acknowledged message is in exactly one of scheduled, ready,
 locked, dead-lettered, until it is completed or expires; while locked it goes to nobody else; ready messages leave in
@@ -10,6 +10,7 @@ the order of their sequence numbers, so that an abandoned one comes before later
 
 import heapq
 import itertools
+from collections import OrderedDict
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -48,13 +49,14 @@ class Queue:
         self._last_number = self._reserved = store.reserved(self.path)
         self._deadlines: list[tuple[float, int, Message | SessionLock]] = []
         self._tie = itertools.count()
+        self._ids = OrderedDict(store.ids(self.path))  # message ids of the duplicate detection's window, and when
         for message in store.load(self.path):
             self._place(message)
 
     # ---- senders
 
     def send(self, batch: list[Incoming], now: float) -> list[int]:
-        """Enqueue or schedule all messages or none. Gives their sequence numbers."""
+        """Enqueue or schedule all messages or none. Gives their sequence numbers; a duplicate is dropped and has 0."""
         for incoming in batch:
             self._check(incoming)
         with self._store.transaction():
@@ -71,6 +73,8 @@ class Queue:
                 raise errors.bad_argument(f"An id must not be longer than {_MAX_ID_LENGTH} characters.")
 
     def _enqueue(self, incoming: Incoming, now: float) -> int:
+        if self._is_duplicate(incoming.message_id, now):
+            return 0
         scheduled = incoming.scheduled_at is not None and incoming.scheduled_at > now
         start = incoming.scheduled_at if scheduled and incoming.scheduled_at is not None else now
         lives = [ttl for ttl in (incoming.ttl, self.settings.default_ttl) if ttl is not None]
@@ -84,6 +88,18 @@ class Queue:
         self._store.save(self.path, message)
         self._place(message)
         return message.sequence_number
+
+    def _is_duplicate(self, message_id: str | None, now: float) -> bool:
+        window = self.settings.duplicate_detection_window
+        if window is None or message_id is None:
+            return False
+        while self._ids and next(iter(self._ids.values())) <= now - window:
+            self._store.forget_id(self.path, self._ids.popitem(last=False)[0])
+        if message_id in self._ids:
+            return True
+        self._ids[message_id] = now
+        self._store.remember_id(self.path, message_id, now)
+        return False
 
     def _next_number(self) -> int:
         self._last_number += 1
