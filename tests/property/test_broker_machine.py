@@ -47,10 +47,15 @@ class WatchedAzure(FakeAzure):
         super().__init__(loop)
         self.wrong: list[str] = []
         self.listings: dict[str, list[float]] = defaultdict(list)
+        self.asked: Counter[str] = Counter()  # for keys, without an answer yet
 
     async def list_keys(self, account: Any, token: Any) -> Any:
         self.listings[account.resource_id].append(self.loop.time())
-        return await super().list_keys(account, token)
+        self.asked[account.resource_id] += 1
+        try:
+            return await super().list_keys(account, token)
+        finally:
+            self.asked[account.resource_id] -= 1
 
     def _signature(self, *arguments: Any) -> Signature:
         made = super()._signature(*arguments)
@@ -269,10 +274,11 @@ class BrokerMachine(RuleBasedStateMachine):
             short = level < max(1.0, capacity / 4) + 1 and age <= 1 / rate + CLOSE
             in_use = holders and age <= LIMITS.max_age + CLOSE
             return bool(in_use or (keeps and short and age <= LIMITS.keep_key + CLOSE))
-        in_use = holders and age <= LIMITS.patience + CLOSE
         if what == "token":
-            return bool(in_use or (keeps and level <= capacity / 2 + CLOSE and age <= LIMITS.keep_token + CLOSE))
-        return bool(in_use)
+            in_use = holders and self.azure.asked[target.account.resource_id] > 0
+            needed = keeps and level <= capacity / 2 + CLOSE and age <= LIMITS.keep_token + CLOSE
+            return bool(needed or (in_use and age <= LIMITS.keep_token + LIMITS.patience + CLOSE))
+        return bool(holders and age <= LIMITS.patience + CLOSE)
 
     def bucket(self, account: str, now: float) -> tuple[float, float, float]:
         """Level, rate and capacity of an account's budget, reckoned once more from what was listed."""
