@@ -30,6 +30,7 @@ from shared.tenants.signed_requests import RejectedRequestError, SignedRequest
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
 _UNWRITTEN_AFTER = 300.0  # seconds: Functions ends an HTTP request after 230, so its report will not come any more
+_SKEW = 60.0  # seconds by which the clocks of two instances may differ
 _GIVE_UP_AFTER = 24 * 3600.0  # seconds for which a job is tried again while a tenant's account does not open
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 300.0
@@ -75,6 +76,8 @@ async def _screen(application: App, request_id: RequestId, message: func.Service
     job = msgspec.json.decode(message.get_body(), type=ScreeningJob)
     now = application.clock.now()
     age = (now - datetime.fromisoformat(job.accepted_at)).total_seconds()
+    if age < -_SKEW:  # not ours: it would be tried again for as long as it pleases whoever wrote it
+        raise ValueError("accepted in the future")
     seen: dict[str, Any] = {
         "request_id": request_id, "tenant_id": job.tenant_id, "report_id": job.report_id,
         "screening_id": job.screening_id, "attempt": job.attempt,

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
+from shared.core.ids import TenantId
 from shared.core.text import VISIBLE, whole
 from shared.screening.engines.base import Finding, Gender, mask_ssn
 
@@ -21,6 +22,7 @@ ScreeningId = NewType("ScreeningId", str)
 
 type Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=whole(VISIBLE))]
 _SLUG = r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
+_UNIQUE = r"[0-9a-z]{26}"  # the part of an id after its prefix
 type Slug = Annotated[str, Meta(pattern=whole(_SLUG))]
 type Ssn = Annotated[str, Meta(pattern=whole(r"[0-9]{3}-?[0-9]{2}-?[0-9]{4}"))]
 type Email = Annotated[str, Meta(pattern=whole(r"[^@\s]+@[^@\s]+\.[^@\s]+"), max_length=254)]
@@ -271,10 +273,13 @@ class ReviewDecision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ScreeningJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A message of the queue `screenings`: ids and times only."""
+    """A message of the queue `screenings`: ids and times only.
 
-    tenant_id: str
-    report_id: ReportId
-    screening_id: ScreeningId
+    Whoever may write there must not put anything else into logs and access records, nor shorten the pauses.
+    """
+
+    tenant_id: Annotated[TenantId, Meta(pattern=whole(f"ten_{_UNIQUE}"))]
+    report_id: Annotated[ReportId, Meta(pattern=whole(f"rep_{_UNIQUE}"))]
+    screening_id: Annotated[ScreeningId, Meta(pattern=whole(f"scr_{_UNIQUE}"))]
     accepted_at: str
-    attempt: int = 1
+    attempt: Annotated[int, Meta(ge=1)] = 1

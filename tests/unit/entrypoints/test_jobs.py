@@ -2,12 +2,14 @@
 
 import json
 import logging
+from datetime import timedelta
 from typing import Any
 
 import jwt
 import msgspec
 import pytest
 
+from shared.core.clock import rfc3339
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import TenantId, is_id, new_id
 from shared.entrypoints.jobs import JobFailedError
@@ -190,6 +192,37 @@ async def test_a_job_without_its_time_fails(world: Any, stamp: Any) -> None:
     with pytest.raises(JobFailedError) as caught:
         await run(world, msgspec.structs.replace(job, accepted_at=stamp))
     assert "canary" not in str(caught.value)
+
+
+async def test_a_job_from_the_future_is_not_tried_for_ever(world: Any) -> None:
+    _, (job,) = await order(world)
+    world.broker.failures = [CLOSED]
+    later = rfc3339(world.clock.now() + timedelta(seconds=60))
+    await run(world, msgspec.structs.replace(job, accepted_at=later))  # the clock of another instance
+    assert len(world.screenings.jobs) == 1
+    later = rfc3339(world.clock.now() + timedelta(seconds=61))
+    with pytest.raises(JobFailedError, match="ValueError"):
+        await run(world, msgspec.structs.replace(job, accepted_at=later))
+    assert len(world.screenings.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attempt": 0}, {"attempt": -(10**9)}, {"tenant_id": "canary"}, {"report_id": "canary"},
+        {"report_id": "rep_" + "x" * 100_000}, {"screening_id": "canary"},
+    ],
+)  # fmt: skip
+async def test_a_job_that_the_service_did_not_write_opens_no_account(
+    world: Any, caplog: pytest.LogCaptureFixture, changes: Any
+) -> None:
+    """It would write what it likes into the access record, or come again without a pause."""
+    _, (job,) = await order(world)
+    world.broker.failures = [CLOSED]
+    with caplog.at_level(logging.DEBUG), pytest.raises(JobFailedError):
+        await run(world, msgspec.structs.replace(job, **changes))
+    assert world.broker.leases == world.screenings.jobs == []
+    assert "canary" not in caplog.text
 
 
 async def test_what_is_logged_of_a_job_are_ids(world: Any, caplog: pytest.LogCaptureFixture) -> None:
