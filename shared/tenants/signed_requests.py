@@ -4,6 +4,7 @@ What the message says of itself is not believed before its signature is verified
 and the algorithm is the registered key's, never the header's (RFC 8725, section 3.1).
 """
 
+import re
 from datetime import datetime
 from typing import Any, NewType
 
@@ -17,6 +18,7 @@ from shared.tenants.models import SigningKey, Tenant
 _LONGEST_LIFE = 24 * 3600  # seconds from iat to exp
 _SKEW = 60
 _LONGEST_MESSAGE = 16_384
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Reason = NewType("Reason", str)
 
@@ -61,6 +63,8 @@ def issuer(message: str) -> DirectoryId:
         raise RejectedRequestError("malformed") from error
     if not isinstance(claims.get("iss"), str):
         raise RejectedRequestError("malformed")
+    if not _GUID.fullmatch(claims["iss"].lower()):  # the registry is not asked, and remembers nothing of it
+        raise RejectedRequestError("unknown_issuer")
     return DirectoryId(claims["iss"].lower())
 
 

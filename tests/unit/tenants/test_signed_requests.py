@@ -130,6 +130,12 @@ def test_claims_out_of_their_bounds_are_malformed(changes: Any) -> None:
     assert reason(sign(claims(**changes))) == "malformed"
 
 
+@pytest.mark.parametrize("directory", ["", "contoso.example", CONTOSO + "\n", "d" * 10_000])
+def test_what_is_no_directory_is_not_looked_for(directory: Any) -> None:
+    with pytest.raises(RejectedRequestError, match="unknown_issuer"):
+        signed_requests.issuer(sign(claims(iss=directory)))
+
+
 def test_a_key_of_the_directory_speaks_for_no_other_issuer() -> None:
     """The keys were looked up by the directory that the message names; what is signed must name the same."""
     message = sign(claims(iss=FABRIKAM))
