@@ -33,6 +33,8 @@ DATABASE = "bulkhead"
 _NO_KEY = "bm8ga2V5"  # base64 of "no key": the SDK wants one to start; SigningTransport replaces what it signs
 _SYSTEM = frozenset({"_rid", "_self", "_etag", "_attachments", "_ts"})
 _FIELD = re.compile(r"[a-z_]+")
+_TRY_AGAIN = frozenset({401, 403, 408, 410, 449})  # "Designing resilient applications with Azure Cosmos DB SDKs"
+_BEHIND = 1002  # sub-status of a 404: the replica has not yet seen what this client wrote
 
 _SIGNER: ContextVar[Signer | None] = ContextVar("signer", default=None)
 """Whoever signs the requests of the call that is running. Set only for the length of one call of the SDK."""
@@ -262,7 +264,8 @@ class CosmosDocuments:
             try:
                 return await self._once(container, operation)
             except cosmos.CosmosHttpResponseError as error:
-                if error.status_code in answers:
+                # A 404 with a sub-status is not about the document: its container is gone, or a replica is behind.
+                if error.status_code in answers and not (error.status_code == 404 and error.sub_status):
                     raise
                 if not left or self._signer is None or error.status_code != 401:
                     raise _unavailable(error) from error
@@ -293,7 +296,8 @@ def _unavailable(error: AzureError) -> BulkheadError:
         return BulkheadError(Kind.THROTTLED, "account_throttled", "The account is busy.", retry_after=5)
     if status == 413:
         return BulkheadError(Kind.TOO_LARGE, "document_too_large", "The document is too large.")
-    if isinstance(status, int) and 400 <= status < 500 and status not in (401, 403, 408, 449):
+    behind = status == 404 and getattr(error, "sub_status", None) == _BEHIND
+    if isinstance(status, int) and 400 <= status < 500 and status not in _TRY_AGAIN and not behind:
         return BulkheadError(Kind.BROKEN, "account_refused", f"The account refused the request with status {status}.")
     return BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "The account does not answer.", retry_after=5)
 

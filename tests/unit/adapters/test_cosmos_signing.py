@@ -137,7 +137,7 @@ class Renewing(Signer):
         self.renewed.append((refused, cosmos._SIGNER.get()))
 
 
-async def answered(*outcomes: Any) -> tuple[Any, list[Any]]:
+async def answered(*outcomes: Any, answers: tuple[int, ...] = ()) -> tuple[Any, list[Any]]:
     """What an operation ends with whose attempts end so, and the renewals."""
 
     async def attempt(_: Any) -> Any:
@@ -150,7 +150,7 @@ async def answered(*outcomes: Any) -> tuple[Any, list[Any]]:
     documents = accounts.open(CONTOSO_HR.account, signer)
     documents._client._ready = True  # as if it had read its account
     try:
-        return await documents._call("reports", attempt), signer.renewed
+        return await documents._call("reports", attempt, *answers), signer.renewed
     except BulkheadError as error:
         return error.code, signer.renewed
     finally:
@@ -179,3 +179,29 @@ async def test_a_key_is_renewed_twice_at_most_outside_of_the_call_that_it_is_for
 ) -> None:
     """What a renewal starts, and what others share, must not run under this one's signature."""
     assert await answered(*outcomes) == (answer, [(refused, None) for refused in renewals])
+
+
+def error(status: int, sub_status: int | None = None) -> Any:
+    return CosmosHttpResponseError(status_code=status, sub_status=sub_status, message="no")
+
+
+@pytest.mark.parametrize(
+    ("status", "sub_status", "code"),
+    [
+        (404, 1002, "account_unavailable"),  # a replica is behind: whether there is a document is not known
+        (404, 1003, "account_refused"),
+        (410, 1002, "account_unavailable"),
+        (449, None, "account_unavailable"),
+        (429, 3200, "account_throttled"),
+        (400, None, "account_refused"),
+    ],
+)
+async def test_what_is_no_word_about_the_document(status: int, sub_status: Any, code: Any) -> None:
+    """Else a candidate would be taken for erased, and the screening canceled."""
+    assert await answered(error(status, sub_status), answers=(404, 409, 412)) == (code, [])
+
+
+@pytest.mark.parametrize("sub_status", [None, 0])
+async def test_a_missing_document_is_an_answer(sub_status: Any) -> None:
+    with pytest.raises(CosmosHttpResponseError):
+        await answered(error(404, sub_status), answers=(404,))
