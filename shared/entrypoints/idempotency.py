@@ -1,7 +1,8 @@
-"""Idempotency-Key: the same request again gets the first answer again, for 24 hours.
+"""What is asked for twice is done once. The records lie in the tenant's own account.
 
-The record lies in the tenant's own account, written before the work starts, with the id that the work will use: a
-retry after a crash carries on with the same id, so that it makes nothing twice. The container's time to live ends it.
+Idempotency-Key: the same request again gets the first answer again, for 24 hours. The record is written before the work
+starts, with the id that the work will use: a retry after a crash carries on with the same id, so that it makes nothing
+twice. The container's time to live ends it. A queued order's `jti` claims its report's id for good.
 """
 
 import contextlib
@@ -38,6 +39,13 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
     answer: Answer | None = None
 
 
+class _Claim(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    fingerprint: str
+    object_id: str
+    ttl: int = -1  # the container's does not count ("Time to live in Azure Cosmos DB")
+
+
 async def once(
     documents: Documents,
     scope: str,
@@ -54,7 +62,7 @@ async def once(
     when it is not known whether the work was done, the same request can be sent again at once, with the same id.
     """
     record = _Record(
-        id=hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest(),
+        id=_record_id(scope, key),
         fingerprint=hashlib.sha256(payload).hexdigest(),
         state="running",
         object_id=object_id,
@@ -68,9 +76,7 @@ async def once(
             raise _running() from None
         first = msgspec.convert(found.body, _Record)
         if first.fingerprint != record.fingerprint:
-            raise BulkheadError(
-                Kind.UNPROCESSABLE, "idempotency_key_reused", "This Idempotency-Key was used with another request."
-            ) from None
+            raise _reused() from None
         if first.answer is not None:
             return first.answer
         if first.state == "running" and (now - datetime.fromisoformat(first.started_at)).total_seconds() < _ABANDONED:
@@ -90,11 +96,36 @@ async def once(
     return answer
 
 
+async def claim(documents: Documents, scope: str, key: str, payload: bytes, object_id: str) -> str:
+    """The id of what `key` stands for: `object_id`, or that with which the key was claimed first. It has no end.
+
+    Raises BulkheadError (unprocessable) for another payload under the same key.
+    """
+    made = _Claim(id=_record_id(scope, key), fingerprint=hashlib.sha256(payload).hexdigest(), object_id=object_id)
+    try:
+        await documents.create(CONTAINER, msgspec.to_builtins(made))
+    except DocumentExistsError:
+        found = await documents.read(CONTAINER, made.id, made.id)
+        first = made if found is None else msgspec.convert(found.body, _Claim)
+        if first.fingerprint != made.fingerprint:
+            raise _reused() from None
+        return first.object_id
+    return object_id
+
+
+def _record_id(scope: str, key: str) -> str:
+    return hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest()
+
+
 async def _replace(documents: Documents, record: _Record, current: Document) -> Document:
     try:
         return await documents.replace(CONTAINER, msgspec.to_builtins(record), current.etag)
     except DocumentChangedError as error:
         raise _running() from error
+
+
+def _reused() -> BulkheadError:
+    return BulkheadError(Kind.UNPROCESSABLE, "idempotency_key_reused", "This key was used with another request.")
 
 
 def _running() -> BulkheadError:

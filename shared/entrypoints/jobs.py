@@ -19,6 +19,7 @@ from shared.core.context import REQUEST_ID
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import RequestId, TenantId, derived_id, new_id
 from shared.core.lease import Purpose
+from shared.entrypoints import idempotency
 from shared.screening import reports
 from shared.screening.jobs import Fate, run_screening
 from shared.screening.models import ReportId, ScreeningJob
@@ -32,6 +33,7 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 _UNWRITTEN_AFTER = 300.0  # seconds: Functions ends an HTTP request after 230, so its report will not come any more
 _SKEW = 60.0  # seconds by which the clocks of two instances may differ
 _GIVE_UP_AFTER = 24 * 3600.0  # seconds for which a job is tried again while a tenant's account does not open
+_ORDERS = "queued orders"  # whose `jti` is claimed: no other scope of keys
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 300.0
 _RETRIED = (Kind.UNAVAILABLE, Kind.THROTTLED, Kind.PRECONDITION_FAILED)
@@ -138,12 +140,14 @@ async def _verified(application: App, text: str) -> SignedRequest:
 
 
 async def _ordered(application: App, request_id: RequestId, request: SignedRequest) -> ReportId:
-    """Order the check. Its report's id follows from the message's `jti`, so that it is made once."""
+    """Order the check. The message's `jti` claims its report's id, so that it is made once, however often signed."""
     tenant = await application.registry.get(request.tenant_id)
     issued = datetime.fromtimestamp(request.issued_at, UTC)
-    report_id = ReportId(derived_id("rep", issued, tenant.id, request.jti))
-    purpose = Purpose(request.caller.actor, "reports.write", report_id, request_id, writes=True)
+    derived = derived_id("rep", issued, tenant.id, request.jti)
+    content = f"{request.candidate_id}\n{request.package}".encode()
+    purpose = Purpose(request.caller.actor, "reports.write", derived, request_id, writes=True)
     async with application.broker.lease(tenant.target, purpose) as account:
+        report_id = ReportId(await idempotency.claim(account, _ORDERS, request.jti, content, derived))
         await reports.order(
             ScreeningStore(account), application.screenings, tenant.id, report_id,
             request.candidate_id, request.package, "queue", application.clock.now(),

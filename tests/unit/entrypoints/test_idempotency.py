@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.core.errors import BulkheadError, Kind
-from shared.entrypoints.idempotency import Answer, once
+from shared.entrypoints.idempotency import Answer, claim, once
 from tests.fakes import START, tenant_documents
 
 NOW = START
@@ -193,3 +193,20 @@ async def test_a_record_that_ends_this_very_moment_is_in_progress(documents: Any
 async def test_neither_key_nor_body_are_stored(documents: Any) -> None:
     await send(documents, Work(), key="secret-key", payload=b"secret-body")
     assert "secret" not in str(documents.all("idempotency"))
+
+
+async def test_a_claimed_key_stands_for_what_claimed_it_first(documents: Any) -> None:
+    async def claimed(key: str, object_id: str, payload: bytes = b"a") -> str:
+        return await claim(documents, "orders", key, payload, object_id)
+
+    assert [await claimed("1", "rep_1"), await claimed("1", "rep_2"), await claimed("2", "rep_3")] == [
+        "rep_1", "rep_1", "rep_3",
+    ]  # fmt: skip
+    assert (await refused(claimed("1", "rep_1", b"b"))).code == "idempotency_key_reused"
+    assert all(one["ttl"] == -1 for one in documents.all("idempotency"))
+
+
+async def test_a_claim_whose_answer_is_lost_is_made_again_with_the_same_id(documents: Any) -> None:
+    documents.failures_after = [error(Kind.UNAVAILABLE)]
+    await refused(claim(documents, "orders", "1", b"a", "rep_1"))
+    assert await claim(documents, "orders", "1", b"a", "rep_1") == "rep_1"

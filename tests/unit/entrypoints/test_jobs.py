@@ -285,6 +285,18 @@ async def test_a_signed_order_makes_a_report_once_per_jti(world: Any, candidate:
     assert {purpose.actor for _, purpose in world.broker.leases} == {"message:hr-1"}
 
 
+async def test_an_order_that_is_signed_anew_under_its_jti_makes_no_second_report(world: Any, candidate: Any) -> None:
+    """As an HR system does that lost sight of its order."""
+    await accept(world, message(world, candidate))
+    world.clock.advance(23 * 3600)
+    await accept(world, message(world, candidate))
+    assert len(world.account(CONTOSO_HR).all("reports")) == 1
+    other = message(world, candidate, package="watchlist")
+    await accept(world, other)
+    assert world.requests.rejected == [(other, "idempotency_key_reused")]
+    assert len(world.account(CONTOSO_HR).all("reports")) == 1
+
+
 async def test_the_reports_jobs_are_on_the_queue(world: Any, candidate: Any) -> None:
     text = message(world, candidate)
     await accept(world, text)
@@ -387,7 +399,7 @@ async def test_what_an_operator_must_see_fails(world: Any, candidate: Any, kind:
 
 async def test_an_order_cut_off_in_the_middle_is_finished_by_its_repetition(world: Any, candidate: Any) -> None:
     text = message(world, candidate)
-    world.account(CONTOSO_HR).failures = [None] * 3 + [THROTTLED]  # jobs are on the queue, the report is not written
+    world.account(CONTOSO_HR).failures = [None] * 4 + [THROTTLED]  # jobs are on the queue, the report is not written
     await accept(world, text)
     assert world.account(CONTOSO_HR).all("reports") == []
     world.clock.advance(5)
