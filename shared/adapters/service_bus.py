@@ -25,15 +25,18 @@ REJECTED = "check-requests-rejected"
 
 # Seconds. The SDK's own defaults would keep a request for longer than it is worth waiting for.
 _RETRIES: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
+_WITHIN = 20.0  # seconds for a message, with those before it: the SDK alone would wait for a namespace without an end
+_CLOSING = 2.0  # seconds for a link that is given up
 _SESSIONS_PER_TENANT = 4  # a tenant's flood occupies at most so many sessions at a time, so others get their turn
 
 
 class Queues:
     """Sends to any queue of the namespace."""
 
-    def __init__(self, client: ServiceBusClient, clock: Clock) -> None:
+    def __init__(self, client: ServiceBusClient, clock: Clock, *, within: float = _WITHIN) -> None:
         self._client = client
         self._clock = clock
+        self._within = within
         self._senders: dict[str, ServiceBusSender] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -44,19 +47,27 @@ class Queues:
             for message in messages:
                 message.scheduled_enqueue_time_utc = appear
         # One at a time: a sender's link is not made for concurrent use.
-        async with self._locks.setdefault(queue, asyncio.Lock()):
-            sender = self._senders.get(queue)
-            if sender is None:
-                sender = self._senders[queue] = self._client.get_queue_sender(queue)
-            try:
-                await sender.send_messages(list(messages))
-            except (ServiceBusError, OSError, ValueError) as error:
-                del self._senders[queue]  # its link may be broken: the next message gets a new one
-                with contextlib.suppress(ServiceBusError, OSError):
+        turn = self._locks.setdefault(queue, asyncio.Lock())
+        try:
+            async with asyncio.timeout(self._within), turn:
+                await self._send(queue, list(messages))
+        except (ServiceBusError, OSError, ValueError) as error:  # TimeoutError is an OSError
+            raise BulkheadError(
+                Kind.UNAVAILABLE, "queue_unavailable", "The work cannot be queued at the moment.", retry_after=5
+            ) from error
+
+    async def _send(self, queue: str, messages: list[ServiceBusMessage]) -> None:
+        sender = self._senders.get(queue)
+        if sender is None:
+            sender = self._senders[queue] = self._client.get_queue_sender(queue)
+        try:
+            await sender.send_messages(messages)
+        except BaseException:  # its link may be broken, or in the middle of a message: the next one gets a new link
+            del self._senders[queue]
+            with contextlib.suppress(ServiceBusError, OSError):
+                async with asyncio.timeout(_CLOSING):
                     await sender.close()
-                raise BulkheadError(
-                    Kind.UNAVAILABLE, "queue_unavailable", "The work cannot be queued at the moment.", retry_after=5
-                ) from error
+            raise
 
     async def close(self) -> None:
         """Close all senders and the connection."""

@@ -25,7 +25,7 @@ class Sender:
     async def send_messages(self, messages: Any) -> None:
         assert not self._busy, "a sender's link is not made for concurrent use"
         self._busy = True
-        await asyncio.sleep(0)
+        await (asyncio.Event().wait() if self._bus.silent else asyncio.sleep(0))
         self._busy = False
         if self._bus.errors:
             raise self._bus.errors.pop(0)
@@ -39,6 +39,7 @@ class Bus:
     def __init__(self) -> None:
         self.sent = []
         self.errors = []
+        self.silent = False
         self.opened = []
         self.closed_senders = 0
         self.closed = False
@@ -133,6 +134,20 @@ async def test_a_sender_that_fails_is_replaced(queues: Any, bus: Any, error: Any
     assert bus.opened == ["screenings", "screenings"]
     assert bus.closed_senders == 1
     assert len(bus.sent) == 1
+
+
+async def test_a_namespace_that_does_not_answer_keeps_nobody_waiting(bus: Any, clock: ManualClock) -> None:
+    """Neither those who come after the first: Functions would end the process, with everybody else's work in it."""
+    queues = Queues(bus, clock, within=0.01)
+    bus.silent = True
+    waiting = (Screenings(queues).enqueue([job(number)], 0) for number in range(3))
+    for error in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(error, BulkheadError)
+        assert (error.kind, error.code) == (Kind.UNAVAILABLE, "queue_unavailable")
+    bus.silent = False
+    await Screenings(Queues(bus, clock)).enqueue([job()], 0)
+    assert len(bus.sent) == 1
+    assert bus.closed_senders >= 1
 
 
 async def test_closing_closes_the_connection(queues: Any, bus: Any) -> None:
