@@ -1,5 +1,6 @@
 """A fake transport for azure-core's pipelines: the SDKs run as they are, only the wire is missing."""
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -56,3 +57,11 @@ class FakeTransport(AsyncHttpTransport[HttpRequest, AsyncHttpResponseImpl]):
 
     async def __aexit__(self, *_: object) -> None:
         """Nothing to close."""
+
+
+class UnhurriedTransport(FakeTransport):
+    """One whose pauses do not end, as good as those of a long Retry-After."""
+
+    async def sleep(self, duration: float) -> None:
+        self.slept.append(duration)
+        await asyncio.Event().wait()

@@ -115,7 +115,9 @@ class SigningKeys:
         pause: float = 30,
         pause_after_failure: float = 2,
         lifetime: float = 6 * 3600,
+        within: float = 10,
     ) -> None:
+        """`within` is for an answer: the SDK alone, and so every caller, would wait as long as a Retry-After says."""
         self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
             _AUTHORITY,
             policies=[AsyncRetryPolicy(retry_total=2, retry_backoff_max=2), ContentDecodePolicy()],
@@ -125,6 +127,7 @@ class SigningKeys:
         self._pause = pause
         self._pause_after_failure = pause_after_failure
         self._lifetime = lifetime
+        self._within = within
         self._keys: dict[str, SigningKey] = {}
         self._expire = self._ask_again = float("-inf")
         self._failed = False
@@ -152,7 +155,8 @@ class SigningKeys:
 
     async def _fetch(self) -> None:
         try:
-            answer = await self._client.send_request(HttpRequest("GET", f"{_AUTHORITY}/common/discovery/v2.0/keys"))
+            async with asyncio.timeout(self._within):
+                answer = await self._client.send_request(HttpRequest("GET", f"{_AUTHORITY}/common/discovery/v2.0/keys"))
             answer.raise_for_status()
             document = answer.json()
             keys = {
@@ -160,7 +164,7 @@ class SigningKeys:
                 for key in document["keys"]
                 if key.get("kty") == "RSA" and key.get("issuer")
             }
-        except (AzureError, ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError):
+        except (AzureError, TimeoutError, ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError):
             self._failed = True
             self._ask_again = self._clock.monotonic() + self._pause_after_failure
             return

@@ -11,7 +11,7 @@ from azure.core.exceptions import ServiceRequestError
 from shared.adapters.applications import ResourceManagerApplications
 from shared.core.errors import BulkheadError, Kind
 from tests.fakes import CONTOSO, CONTOSO_HR
-from tests.transports import FakeTransport
+from tests.transports import FakeTransport, UnhurriedTransport
 
 APPLICATION_ID = CONTOSO_HR.application_id
 SUBSCRIPTION = "/".join(APPLICATION_ID.split("/")[:3])
@@ -97,3 +97,11 @@ async def test_what_cannot_be_registered(answers: Any) -> None:
 async def test_without_an_answer_it_is_to_be_tried_later(what: Any, answer: Any) -> None:
     error = await refused(**{what: answer})
     assert (error.kind, error.code, error.retry_after) == (Kind.UNAVAILABLE, "resource_manager_unavailable", 10)
+
+
+async def test_a_resource_manager_that_asks_for_an_hour_keeps_nobody_waiting() -> None:
+    transport = UnhurriedTransport(lambda _: (429, {}, {"Retry-After": "3600"}))
+    with pytest.raises(BulkheadError) as caught:
+        await ResourceManagerApplications(transport, Identity(), within=0.01).describe(APPLICATION_ID)
+    assert caught.value.code == "resource_manager_unavailable"
+    assert transport.slept == [3600]

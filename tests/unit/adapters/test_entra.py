@@ -26,7 +26,7 @@ from shared.core.caller import ClientId
 from shared.core.errors import BulkheadError, Kind
 from shared.core.secret import Secret
 from tests.fakes import PUBLISHER, ManualClock, rsa_key
-from tests.transports import FakeTransport
+from tests.transports import FakeTransport, UnhurriedTransport
 
 DAEMON = Daemon(
     directory_id=PUBLISHER,
@@ -333,3 +333,15 @@ async def test_a_known_key_survives_a_short_outage_of_entra() -> None:
     keys.published.answers = [(404, {"error": "x"})] * 9
     assert await keys.refused("unknown") in (Kind.UNAVAILABLE, Kind.UNAUTHENTICATED)
     assert (await keys.cache.get("a")).kid == "a"
+
+
+async def test_an_entra_that_asks_for_an_hour_keeps_nobody_waiting() -> None:
+    published = KeySet(jwk("a"))
+    published.answers = [(503, {}, {"Retry-After": "3600"})]
+    transport, clock = UnhurriedTransport(published), ManualClock()
+    cache = SigningKeys(transport, clock, within=0.1)
+    told = await asyncio.gather(*(cache.get("a") for _ in range(5)), return_exceptions=True)
+    assert {error.kind for error in told if isinstance(error, BulkheadError)} == {Kind.UNAVAILABLE}
+    assert transport.slept == [3600]
+    clock.advance(2.001)
+    assert (await cache.get("a")).kid == "a"
