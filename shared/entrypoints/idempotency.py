@@ -18,7 +18,7 @@ from shared.core.clock import rfc3339
 from shared.core.errors import BulkheadError, Kind
 
 CONTAINER = "idempotency"
-_ABANDONED = 240  # seconds: Functions ends an HTTP request after 230, so the first one is no longer running
+_ABANDONED = 240  # seconds: host.json ends every function after 230, so the first one is no longer running
 _UNKNOWN_OUTCOME = (Kind.UNAVAILABLE, Kind.THROTTLED, Kind.BROKEN)  # a write may have been done all the same
 
 

@@ -30,7 +30,7 @@ from shared.tenants.signed_requests import RejectedRequestError, SignedRequest
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 
-_UNWRITTEN_AFTER = 300.0  # seconds: Functions ends an HTTP request after 230, so its report will not come any more
+_UNWRITTEN_AFTER = 300.0  # seconds: host.json ends every function after 230, so the report will not come any more
 _SKEW = 60.0  # seconds by which the clocks of two instances may differ
 _GIVE_UP_AFTER = 24 * 3600.0  # seconds for which a job is tried again while a tenant's account does not open
 _ORDERS = "queued orders"  # whose `jti` is claimed: no other scope of keys
