@@ -20,12 +20,13 @@ api = Api(blueprint)
 _SOON = "2"  # seconds after which a look at a new report is worth it
 
 
-@api.tenant("GET", "packages", Action.PACKAGES_READ, result=list[Package])
+@api.tenant("GET", "packages", Action.PACKAGES_READ, result=list[Package], query=("limit", "cursor"))
 async def list_packages(call: TenantCall) -> Answer:
-    """List the packages that reports can be ordered by."""
+    """List the packages that reports can be ordered by, by slug."""
+    position = paging.position(call.params, call.tenant.id, "packages")
     async with call.account("packages", writes=False) as account:
-        found = await ScreeningStore(account).packages()
-    return answer(paging.Page(data=found, has_more=False, next=None))
+        found = await ScreeningStore(account).packages(position.after, position.limit + 1)
+    return answer(position.page(found, found))
 
 
 @api.tenant("GET", "packages/{slug}", Action.PACKAGES_READ, result=Package)

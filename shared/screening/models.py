@@ -194,6 +194,11 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     built_in: bool = False
     updated_at: str | None = None
 
+    @property
+    def id(self) -> str:
+        """What it is listed by."""
+        return self.slug
+
 
 BUILT_IN_PACKAGES: dict[str, Package] = {
     package.slug: package

@@ -19,7 +19,7 @@ from shared.screening.models import (
     ScreeningJob,
 )
 from shared.screening.ports import ScreeningQueue
-from shared.screening.store import ScreeningStore, Versioned, newest
+from shared.screening.store import ScreeningStore, Versioned
 
 _HEAD_START = 1.0  # seconds: jobs appear when the report that they belong to has most likely been written
 _ATTEMPTS = 8  # of changing a report that others change at the same time
@@ -57,7 +57,7 @@ async def order(
         faults.append(FieldError("/package", "There is no such package."))
     if faults or package is None:
         raise BulkheadError(Kind.UNPROCESSABLE, "validation_failed", "The request is not valid.", fields=tuple(faults))
-    authorization = newest(await store.authorizations(candidate_id))
+    authorization = await store.authorization_in_force(candidate_id)
     if authorization is None:
         raise BulkheadError(
             Kind.CONFLICT, "authorization_required", "The candidate has no authorization in force (15 U.S.C. 1681b(b))."

@@ -1,6 +1,5 @@
 """Where the domain's objects lie in a tenant's account. Bound to one tenant by the documents it is given."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -74,16 +73,26 @@ class ScreeningStore:
         """Raises precondition_failed."""
         return await self._replace(_authorization(authorization), authorization, _CANDIDATES, etag)
 
-    async def authorizations(self, candidate_id: str) -> list[Authorization]:
-        """All of a candidate, newest first."""
-        query = Query(_CANDIDATES, {"kind": "authorization"}, partition=candidate_id)
+    async def authorizations(self, candidate_id: str, after: str | None = None) -> list[Authorization]:
+        """A candidate's, newest first, at most 100."""
+        query = Query(_CANDIDATES, {"kind": "authorization"}, partition=candidate_id, after=after)
         return [_load(Authorization, document) for document in await self._documents.query(query)]
 
-    async def packages(self) -> list[Package]:
+    async def authorization_in_force(self, candidate_id: str) -> Authorization | None:
+        """The newest that was not withdrawn."""
+        after = None
+        while page := await self.authorizations(candidate_id, after):
+            if found := next((one for one in page if one.withdrawn_at is None), None):
+                return found
+            after = page[-1].id
+        return None
+
+    async def packages(self, after: str | None, limit: int) -> list[Package]:
         """The tenant's own and those built in that it has not replaced, by slug."""
-        found = await self._documents.query(Query(_SETTINGS, {}, partition="package", descending=False))
-        own = {package.slug: package for package in (_load(Package, document) for document in found)}
-        return [package for _, package in sorted((BUILT_IN_PACKAGES | own).items())]
+        query = Query(_SETTINGS, {}, partition="package", descending=False, after=after, limit=limit)
+        own = {one.slug: one for one in [_load(Package, document) for document in await self._documents.query(query)]}
+        built_in = {slug: one for slug, one in BUILT_IN_PACKAGES.items() if after is None or slug > after}
+        return [package for _, package in sorted((built_in | own).items())][:limit]
 
     async def package(self, slug: str) -> Versioned[Package]:
         """Raises not_found. The ETag of a built-in package is empty."""
@@ -186,8 +195,3 @@ def _load[T](model: type[T], document: Document) -> T:
 
 def _changed() -> BulkheadError:
     return BulkheadError(Kind.PRECONDITION_FAILED, "changed_meanwhile", "The object was changed since it was read.")
-
-
-def newest(sequence: Sequence[Authorization]) -> Authorization | None:
-    """The newest authorization that is in force."""
-    return next((one for one in sequence if one.withdrawn_at is None), None)

@@ -5,6 +5,7 @@ cannot be read is no tenant: reading raises, it never answers from an old copy.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -61,9 +62,11 @@ class Registry:
         if cached is not None and self._clock.monotonic() < cached[0]:
             return cached[1]
         asked = self._clock.monotonic()
-        found = await self._documents.query(
-            Query(CONTAINER, {"directory_id": directory_id}, partition=_PARTITION, descending=False)
-        )
+        query = Query(CONTAINER, {"directory_id": directory_id}, partition=_PARTITION, descending=False)
+        found = list(page := await self._documents.query(query))
+        while len(page) == query.limit:
+            page = await self._documents.query(replace(query, after=page[-1].body["id"]))
+            found += page
         tenants = tuple(self._keep(document, asked).tenant for document in found)
         self._bound(self._by_directory)
         self._by_directory[directory_id] = (asked + self._lifetime, tenants)

@@ -288,3 +288,14 @@ async def test_who_changed_a_tenant_is_noted(world: Any, caplog: pytest.LogCaptu
     ] * 3
     assert {one["actor"] for one in changes} == {"user:0d000000-0000-4000-8000-000000000001"}
     assert (await publisher(world, "GET", path)).json["credential_name"] == "daemon-2"
+
+
+async def test_packages_are_listed_page_by_page(world: Any) -> None:
+    for slug in ("a", "z"):
+        await world.call("PUT", f"packages/{slug}", {"name": slug, "screenings": ["watchlist"]}, If_Match="*")
+    seen, cursor = [], ""
+    for _ in range(2):
+        page = (await world.call("GET", f"packages?limit=2{cursor}")).json
+        seen += [one["slug"] for one in page["data"]]
+        cursor = f"&cursor={page['next']}"
+    assert (seen, page["has_more"]) == (["a", "essential", "watchlist", "z"], False)

@@ -44,7 +44,7 @@ async def test_a_tenant_may_replace_a_built_in_package(stage: Any) -> None:
     assert (await stage.store.package("essential")).etag == ""
     stored = await stage.store.put_package(packages.define("essential", DATA, NOW), None)
     assert (await stage.store.package("essential")) == stored
-    assert [(one.slug, one.built_in) for one in await stage.store.packages()] == [
+    assert [(one.slug, one.built_in) for one in await stage.store.packages(None, 100)] == [
         ("essential", False), ("watchlist", True),
     ]  # fmt: skip
 
@@ -59,3 +59,13 @@ async def test_creating_needs_absence_and_replacing_the_named_state(stage: Any) 
     with pytest.raises(BulkheadError) as caught:
         await stage.store.put_package(package, first.etag)
     assert caught.value.kind is Kind.PRECONDITION_FAILED
+
+
+async def test_packages_come_page_by_page(stage: Any) -> None:
+    for number in range(150):
+        await stage.store.put_package(packages.define(f"p-{number:03}", DATA, NOW), None)
+    seen: list[str] = []
+    while page := await stage.store.packages(seen[-1] if seen else None, 50):
+        assert len(page) <= 50
+        seen += [one.slug for one in page]
+    assert seen == ["essential", *(f"p-{number:03}" for number in range(150)), "watchlist"]

@@ -12,6 +12,16 @@ from tests.fakes import CONTOSO_HR
 from tests.stage import CLEAR, HIT
 
 
+async def test_the_authorization_in_force_is_found_behind_many_withdrawn_ones(stage: Any) -> None:
+    candidate = await stage.candidate()
+    kept = await stage.authorization(candidate.id)
+    for _ in range(101):
+        stage.now += timedelta(seconds=1)
+        withdrawn = await stage.authorization(candidate.id)
+        await candidates.withdraw(stage.store, candidate.id, withdrawn.id, stage.now)
+    assert (await stage.order(candidate.id)).authorization_id == kept.id
+
+
 async def test_an_order_makes_a_report_with_a_screening_each(stage: Any) -> None:
     report = await stage.ordered("essential")
     assert [one.type for one in report.screenings] == ["ssn_trace", "watchlist"]

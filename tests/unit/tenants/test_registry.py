@@ -69,6 +69,13 @@ async def test_a_directory_is_asked_once_within_its_lifetime(
     assert [tenant.status for tenant in await registry.of_directory(CONTOSO)] == ["locked", "active"]
 
 
+async def test_a_directory_of_many_tenants_is_read_to_its_end(registry: Registry, documents: InMemoryDocuments) -> None:
+    for number in range(250):
+        body = msgspec.to_builtins(CONTOSO_RETAIL.tenant())
+        documents.put("tenants", body | {"id": f"ten_{number:026}", "application_id": f"/{number}"})
+    assert len(await registry.of_directory(CONTOSO)) == 251
+
+
 async def test_a_directory_without_tenants_has_none(registry: Registry) -> None:
     assert await registry.of_directory("e0000000-0000-4000-8000-000000000009") == ()
 
