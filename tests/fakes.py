@@ -235,13 +235,13 @@ class RecordingRequests:
     """shared.screening.ports.RequestQueue."""
 
     def __init__(self) -> None:
-        self.rejected: list[tuple[str, str]] = []
-        self.retried: list[tuple[str, int, float]] = []
+        self.rejected: list[tuple[bytes, str]] = []
+        self.retried: list[tuple[bytes, int, float]] = []
 
-    async def reject(self, message: str, reason: str) -> None:
+    async def reject(self, message: bytes, reason: str) -> None:
         self.rejected.append((message, reason))
 
-    async def retry(self, message: str, attempt: int, delay: float) -> None:
+    async def retry(self, message: bytes, attempt: int, delay: float) -> None:
         self.retried.append((message, attempt, delay))
 
 

@@ -111,15 +111,15 @@ class CheckRequests:
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
 
-    async def reject(self, message: str, reason: str) -> None:
+    async def reject(self, message: bytes, reason: str) -> None:
         """Move a message to the rejected ones. Raises BulkheadError (unavailable)."""
         await self._queues.send(REJECTED, [self._message(message, {"reason": reason})])
 
-    async def retry(self, message: str, attempt: int, delay: float) -> None:
+    async def retry(self, message: bytes, attempt: int, delay: float) -> None:
         """Put a message on the queue again. Raises BulkheadError (unavailable)."""
         await self._queues.send(CHECK_REQUESTS, [self._message(message, {"attempt": attempt})], delay)
 
-    def _message(self, body: str, properties: dict[str | bytes, int | str]) -> ServiceBusMessage:
+    def _message(self, body: bytes, properties: dict[str | bytes, int | str]) -> ServiceBusMessage:
         return ServiceBusMessage(
             body,
             content_type="application/jose",

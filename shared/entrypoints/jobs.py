@@ -110,22 +110,21 @@ async def _screen(application: App, request_id: RequestId, message: func.Service
 
 
 async def _order(application: App, request_id: RequestId, message: func.ServiceBusMessage) -> None:
-    text = message.get_body().decode("ascii", errors="replace")
-    attempt = _attempt(message)
+    body, attempt = message.get_body(), _attempt(message)
     try:
-        request = await _verified(application, text)
+        request = await _verified(application, body.decode("ascii", errors="replace"))
         report_id = await _ordered(application, request_id, request)
     except RejectedRequestError as error:
         telemetry.event("check_request_rejected", request_id=request_id, reason=error.reason)
-        await application.check_requests.reject(text, error.reason)
+        await application.check_requests.reject(body, error.reason)
     except BulkheadError as error:
         if error.kind in _RETRIED:
             telemetry.event("check_request_postponed", request_id=request_id, code=error.code, attempt=attempt)
             pause = min(_FIRST_PAUSE * 2 ** min(attempt - 1, 10), _LONGEST_PAUSE)
-            await application.check_requests.retry(text, attempt + 1, max(pause, error.retry_after or 0.0))
+            await application.check_requests.retry(body, attempt + 1, max(pause, error.retry_after or 0.0))
         elif error.kind in (Kind.UNPROCESSABLE, Kind.CONFLICT, Kind.NOT_FOUND, Kind.FORBIDDEN):
             telemetry.event("check_request_rejected", request_id=request_id, reason=error.code)
-            await application.check_requests.reject(text, error.code)
+            await application.check_requests.reject(body, error.code)
         else:
             raise
     else:

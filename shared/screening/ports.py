@@ -16,10 +16,10 @@ class ScreeningQueue(Protocol):
 class RequestQueue(Protocol):
     """The queue on which tenants' own systems put their signed orders."""
 
-    async def reject(self, message: str, reason: str) -> None:
+    async def reject(self, message: bytes, reason: str) -> None:
         """Move a message, as it came, to the queue of rejected ones, with a fixed word as the reason."""
         ...
 
-    async def retry(self, message: str, attempt: int, delay: float) -> None:
-        """Put the message on the queue again, to appear after `delay` seconds."""
+    async def retry(self, message: bytes, attempt: int, delay: float) -> None:
+        """Put a message on the queue again, as it came, to appear after `delay` seconds."""
         ...

@@ -103,8 +103,8 @@ async def test_a_tenant_is_spread_over_a_few_sessions(queues: Any, bus: Any) -> 
 
 async def test_an_order_is_moved_or_comes_again_as_it_was(queues: Any, bus: Any, clock: ManualClock) -> None:
     requests = CheckRequests(queues)
-    await requests.reject("a.b.c", "expired")
-    await requests.retry("a.b.c", 3, 8)
+    await requests.reject(b"a.b.c", "expired")
+    await requests.retry(b"a.b.c", 3, 8)
     (rejected_to, rejected), (retried_to, retried) = bus.sent
     assert (rejected_to, body(rejected), rejected.application_properties) == (
         "check-requests-rejected", b"a.b.c", {"reason": "expired"},

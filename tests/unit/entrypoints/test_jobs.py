@@ -293,7 +293,7 @@ async def test_an_order_that_is_signed_anew_under_its_jti_makes_no_second_report
     assert len(world.account(CONTOSO_HR).all("reports")) == 1
     other = message(world, candidate, package="watchlist")
     await accept(world, other)
-    assert world.requests.rejected == [(other, "idempotency_key_reused")]
+    assert world.requests.rejected == [(other.encode(), "idempotency_key_reused")]
     assert len(world.account(CONTOSO_HR).all("reports")) == 1
 
 
@@ -331,7 +331,7 @@ async def test_what_is_not_accepted_is_moved_with_its_reason(
     text = message(world, candidate, **changes)
     with caplog.at_level(logging.DEBUG):
         await accept(world, text)
-    assert world.requests.rejected == [(text, reason)]
+    assert world.requests.rejected == [(text.encode(), reason)]
     assert world.requests.retried == world.screenings.jobs == []
     assert world.account(CONTOSO_HR).all("reports") == []
     (event,) = events(caplog)
@@ -339,10 +339,17 @@ async def test_what_is_not_accepted_is_moved_with_its_reason(
     assert candidate.id not in caplog.text
 
 
-@pytest.mark.parametrize("body", [b"", b"canary", b"\xff\xfe", b"{}", b"a.b.c", b"x" * 20_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"canary", b"\xff\xfe", b"{}", b"a.b.c",
+        pytest.param(b"x" * 20_000, id="long"), pytest.param(b"\xff" * 200_000, id="no text"),
+    ],
+)  # fmt: skip
 async def test_what_is_no_order_is_moved_as_malformed(world: Any, body: Any) -> None:
     await accept(world, body)
-    ((_, reason),) = world.requests.rejected
+    ((moved, reason),) = world.requests.rejected
+    assert moved == body  # as it came: as text it could become too large for the queue
     assert reason in ("malformed", "too_long")
     assert world.broker.leases == []
 
@@ -353,14 +360,14 @@ async def test_without_consent_the_order_is_rejected(world: Any, candidate: Any)
     await candidates.withdraw(store, candidate.id, authorization.id, world.clock.now())
     text = message(world, candidate)
     await accept(world, text)
-    assert world.requests.rejected == [(text, "authorization_required")]
+    assert world.requests.rejected == [(text.encode(), "authorization_required")]
 
 
 async def test_a_locked_tenants_order_is_rejected(world: Any, candidate: Any) -> None:
     await world.app.tenant_settings.set_status(CONTOSO_HR.tenant_id, "locked", world.clock.now())
     text = message(world, candidate)
     await accept(world, text)
-    assert world.requests.rejected == [(text, "tenant_locked")]
+    assert world.requests.rejected == [(text.encode(), "tenant_locked")]
     assert world.broker.leases == []
 
 
@@ -375,7 +382,7 @@ async def test_an_order_that_cannot_be_taken_now_comes_again(
     world.broker.failures = [THROTTLED]
     await accept(world, text, **({} if attempt is None else {"attempt": attempt}))
     counted = attempt if isinstance(attempt, int) and attempt > 0 else 1
-    assert world.requests.retried == [(text, counted + 1, pause)]
+    assert world.requests.retried == [(text.encode(), counted + 1, pause)]
     assert world.requests.rejected == []
     await accept(world, text)
     assert len(world.account(CONTOSO_HR).all("reports")) == 1
@@ -386,7 +393,7 @@ async def test_a_postponed_order_ends_with_its_own_life(world: Any, candidate: A
     world.clock.advance(3661)
     world.broker.failures = [THROTTLED]
     await accept(world, text)
-    assert world.requests.rejected == [(text, "expired")]
+    assert world.requests.rejected == [(text.encode(), "expired")]
 
 
 @pytest.mark.parametrize("kind", [Kind.BROKEN, Kind.INVALID, Kind.TOO_LARGE])
