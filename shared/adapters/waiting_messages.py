@@ -1,13 +1,14 @@
 """Service Bus, for operators: messages that wait for a person, and their way back to their queue."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
 from azure.core.exceptions import AzureError
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
+from azure.servicebus.exceptions import MessageLockLostError
 
 from shared.adapters.service_bus import CHECK_REQUESTS, REJECTED, SCREENINGS
 from shared.core.clock import rfc3339
@@ -53,12 +54,14 @@ class WaitingMessages:
         A message can be there twice when this is interrupted: everything that a message triggers is idempotent.
         """
         sent: set[int] = set()
-        passed: list[ServiceBusReceivedMessage] = []
+        passed: dict[int | None, ServiceBusReceivedMessage] = {}
         with _translated():
             async with self._receiver(place) as receiver, self._client.get_queue_sender(PLACES[place]) as sender:
-                while len(sent) < len(set(numbers)) and (
-                    page := await receiver.receive_messages(_PAGE, max_wait_time=_QUIET)
-                ):
+                while len(sent) < len(set(numbers)):
+                    page = await receiver.receive_messages(_PAGE, max_wait_time=_QUIET)
+                    # A lock lasts a minute. When the first ones are over, what was passed comes again: that is the end.
+                    if all(message.sequence_number in passed for message in page):
+                        break
                     for message in page:
                         number = message.sequence_number
                         if number is not None and number in numbers:
@@ -66,9 +69,10 @@ class WaitingMessages:
                             await receiver.complete_message(message)
                             sent.add(number)
                         else:
-                            passed.append(message)
-                for message in passed:
-                    await receiver.abandon_message(message)
+                            passed[number] = message
+                for message in passed.values():
+                    with suppress(MessageLockLostError):
+                        await receiver.abandon_message(message)
         return sent
 
     def _receiver(self, place: str) -> ServiceBusReceiver:

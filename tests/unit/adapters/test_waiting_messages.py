@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusSubQueue
-from azure.servicebus.exceptions import ServiceBusConnectionError
+from azure.servicebus.exceptions import MessageLockLostError, ServiceBusConnectionError
 
 from shared.adapters.waiting_messages import PLACES, WaitingMessages
 from shared.core.errors import BulkheadError, Kind
@@ -35,6 +35,7 @@ class FakeServiceBus:
         self.opened: list[tuple[str, Any]] = []
         self.done: list[tuple[str, Any]] = []
         self.failure: Exception | None = None
+        self.locks_end = False
 
     def get_queue_receiver(self, queue: str, sub_queue: Any = None) -> Self:
         self.opened.append((queue, sub_queue))
@@ -58,6 +59,8 @@ class FakeServiceBus:
     async def receive_messages(self, most: int, max_wait_time: float) -> list[Waiting]:
         assert max_wait_time > 0
         taken, self.messages = self.messages[:most], self.messages[most:]
+        if self.locks_end:
+            self.messages += taken
         return taken
 
     async def send_messages(self, message: ServiceBusMessage) -> None:
@@ -67,6 +70,8 @@ class FakeServiceBus:
         self.done.append(("completed", message.sequence_number))
 
     async def abandon_message(self, message: Waiting) -> None:
+        if self.locks_end:
+            raise MessageLockLostError(message="too late")
         self.done.append(("abandoned", message.sequence_number))
 
 
@@ -114,6 +119,12 @@ async def test_it_stops_at_the_last_that_was_asked_for() -> None:
     bus = FakeServiceBus([Waiting(number) for number in range(1, 251)])
     assert await WaitingMessages(bus).send_again("screenings", [3]) == {3}
     assert len(bus.messages) == 150
+
+
+async def test_it_ends_when_locks_end_before_it_does() -> None:
+    bus = FakeServiceBus([Waiting(number) for number in range(1, 251)])
+    bus.locks_end = True
+    assert await WaitingMessages(bus).send_again("screenings", [3, 999]) == {3}
 
 
 async def test_a_lost_connection_is_told_as_such() -> None:
