@@ -3,7 +3,7 @@
 import azure.functions as func
 
 from shared.core.clock import rfc3339
-from shared.core.errors import BulkheadError, Kind
+from shared.core.errors import BulkheadError, Kind, not_found
 from shared.core.ids import new_id
 from shared.core.policy import Action
 from shared.entrypoints import paging
@@ -11,7 +11,16 @@ from shared.entrypoints.idempotency import Answer
 from shared.entrypoints.reading import allowed_values
 from shared.entrypoints.serving import Api, TenantCall, answer
 from shared.screening import packages, reports
-from shared.screening.models import Package, PackageData, Report, ReportId, ReportOrder, ReportStatus, ReviewDecision
+from shared.screening.models import (
+    Package,
+    PackageData,
+    Report,
+    ReportId,
+    ReportOrder,
+    ReportStatus,
+    ReviewDecision,
+    is_slug,
+)
 from shared.screening.store import ScreeningStore
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
@@ -33,6 +42,8 @@ async def list_packages(call: TenantCall) -> Answer:
 async def get_package(call: TenantCall) -> Answer:
     """Show a package."""
     slug = call.path("slug")
+    if not is_slug(slug):  # it is not put on record either
+        raise not_found("package")
     async with call.account(slug, writes=False) as account:
         found = await ScreeningStore(account).package(slug)
     headers = {"etag": found.etag} if found.etag else {}  # a built-in package has no stored state

@@ -20,7 +20,7 @@ from shared.core import policy, token
 from shared.core.caller import TokenCaller
 from shared.core.context import REQUEST_ID
 from shared.core.errors import BulkheadError, Kind, not_found
-from shared.core.ids import RequestId, new_id
+from shared.core.ids import RequestId, is_id, new_id
 from shared.core.lease import Purpose
 from shared.core.policy import Action
 from shared.entrypoints import idempotency, reading
@@ -38,6 +38,9 @@ def answer(body: Any, status: int = 200, **headers: str) -> Answer:
 
 
 NO_CONTENT = Answer(status=204, body="")
+_PREFIXES = {
+    "candidate_id": "cand", "authorization_id": "auth", "report_id": "rep", "screening_id": "scr", "tenant_id": "ten",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,14 @@ class Call:
         return params
 
     def path(self, name: str) -> str:
-        """A parameter of the route."""
-        return str(self.request.route_params[name])
+        """A parameter of the route. Raises BulkheadError (not_found) for what cannot be the id of such an object.
+
+        So whatever else somebody writes there, a name or a number of a person, gets into no access record.
+        """
+        value = str(self.request.route_params[name])
+        if name in _PREFIXES and not is_id(_PREFIXES[name], value):
+            raise not_found(name.removesuffix("_id"))
+        return value
 
     def body[B: msgspec.Struct](self, model: type[B]) -> B:
         """The body as `model`. Raises BulkheadError."""

@@ -299,3 +299,23 @@ async def test_packages_are_listed_page_by_page(world: Any) -> None:
         seen += [one["slug"] for one in page["data"]]
         cursor = f"&cursor={page['next']}"
     assert (seen, page["has_more"]) == (["a", "essential", "watchlist", "z"], False)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "candidates/219-09-9998", None),
+        ("PATCH", "candidates/Ada%20Ferrero", {}),
+        ("DELETE", "candidates/rep_01arz3ndektsv4rrffq69g5fav", None),
+        ("POST", "candidates/Ada%20Ferrero/authorizations", {}),
+        ("DELETE", "candidates/Ada%20Ferrero/authorizations/x", None),
+        ("GET", "packages/Ada%20Ferrero", None),
+        ("GET", "reports/Ada%20Ferrero", None),
+        ("POST", "reports/Ada%20Ferrero/cancel", None),
+        ("POST", "reports/rep_01arz3ndektsv4rrffq69g5fav/screenings/Ada/review", {"decision": "confirmed"}),
+    ],
+)
+async def test_what_cannot_be_an_id_gets_into_no_access_record(world: Any, method: str, path: str, body: Any) -> None:
+    answer = await world.call(method, path, body, If_Match="*")
+    assert (answer.status, answer.code) == (404, "not_found")
+    assert world.broker.leases == []
