@@ -11,7 +11,7 @@ from collections.abc import Mapping
 _LOGGER = logging.getLogger("bulkhead")
 
 FIELDS = frozenset({
-    "request_id", "tenant_id", "function", "action", "status", "code", "step", "failure", "attempt", "duration_ms",
+    "request_id", "tenant_id", "function", "action", "status", "code", "step", "failure", "attempt",
     "actor", "report_id", "screening_id", "fate", "reason", "error", "where", "seconds",
 })  # fmt: skip
 

@@ -1,5 +1,7 @@
 """HTTP: health and the API's own description. No token, no tenant."""
 
+import functools
+
 import azure.functions as func
 
 from shared.bootstrap import app
@@ -33,4 +35,9 @@ async def health_ready(_: func.HttpRequest) -> Answer:
 @api.public("GET", "openapi.json")
 async def openapi(_: func.HttpRequest) -> Answer:
     """Describe the API."""
+    return _description()
+
+
+@functools.cache  # it costs milliseconds, and anybody may ask for it
+def _description() -> Answer:
     return answer(document(OPERATIONS))

@@ -1,7 +1,9 @@
 """How screenings and reports change state. Pure: a state and a time in, the next state out.
 
-States and words are those of docs/domain.md. A report is derived from its screenings; nobody sets its status.
+States and words are those of docs/api.md. A report is derived from its screenings; nobody sets its status.
 """
+
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -70,7 +72,7 @@ def _canceled(screening: Screening, reason: CancellationReason, now: str) -> Scr
     return replace(screening, status="canceled", cancellation_reason=reason, review_required=False, completed_at=now)
 
 
-def _with(report: Report, screening_id: ScreeningId, change, now: str) -> Report:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _with(report: Report, screening_id: ScreeningId, change: Callable[[Screening], Screening], now: str) -> Report:
     """The report with one open screening changed, and what follows from that for the whole."""
     screening = find(report, screening_id)
     if screening is None or screening.status not in _OPEN:
