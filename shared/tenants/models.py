@@ -12,7 +12,7 @@ from shared.core.ids import DirectoryId, TenantId
 from shared.core.text import VISIBLE, whole
 
 type TenantStatus = Literal["active", "locked"]
-_GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _NAME = r"[0-9A-Za-z_().-]*[0-9A-Za-z_()-]"  # of a resource: no dot at its end, so neither `.` nor `..`
 
 type Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=whole(VISIBLE))]
@@ -78,17 +78,17 @@ class Registration(CredentialChoice, frozen=True, kw_only=True, forbid_unknown_f
         str,
         Meta(
             pattern=whole(
-                rf"/?subscriptions/{_GUID}/resourceGroups/{_NAME}/providers/Microsoft\.Solutions/applications/{_NAME}"
+                rf"/?subscriptions/{GUID}/resourceGroups/{_NAME}/providers/Microsoft\.Solutions/applications/{_NAME}"
             )
         ),
     ]
-    daemon_client_id: Annotated[str, Meta(pattern=whole(_GUID))]
+    daemon_client_id: Annotated[str, Meta(pattern=whole(GUID))]
 
 
 class DaemonChange(CredentialChoice, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`PATCH /tenants/{id}`: another credential for the tenant's daemon, or another daemon with its credential."""
 
-    daemon_client_id: Annotated[str, Meta(pattern=whole(_GUID))] | None = None  # None: the present one
+    daemon_client_id: Annotated[str, Meta(pattern=whole(GUID))] | None = None  # None: the present one
 
 
 class TenantPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +96,7 @@ class TenantPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     allowed_client_ids: (
         Annotated[
-            tuple[Annotated[str, Meta(pattern=whole(_GUID))], ...],
+            tuple[Annotated[str, Meta(pattern=whole(GUID))], ...],
             Meta(max_length=50),
         ]
         | msgspec.UnsetType

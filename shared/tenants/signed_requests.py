@@ -13,12 +13,11 @@ import msgspec
 
 from shared.core.caller import MessageCaller
 from shared.core.ids import DirectoryId, TenantId
-from shared.tenants.models import SigningKey, Tenant
+from shared.tenants.models import GUID, SigningKey, Tenant
 
 _LONGEST_LIFE = 24 * 3600  # seconds from iat to exp
 _SKEW = 60
 _LONGEST_MESSAGE = 16_384
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Reason = NewType("Reason", str)
 
@@ -63,7 +62,7 @@ def issuer(message: str) -> DirectoryId:
         raise RejectedRequestError("malformed") from error
     if not isinstance(claims.get("iss"), str):
         raise RejectedRequestError("malformed")
-    if not _GUID.fullmatch(claims["iss"].lower()):  # the registry is not asked, and remembers nothing of it
+    if not re.fullmatch(GUID, claims["iss"]):  # the registry is not asked, and remembers nothing of it
         raise RejectedRequestError("unknown_issuer")
     return DirectoryId(claims["iss"].lower())
 
