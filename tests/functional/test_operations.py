@@ -140,7 +140,8 @@ async def test_dead_letter_waits_and_is_sent_again(lab: Lab) -> None:
     abandoned = {"service": "service_bus", "operation": "abandon", "target": "screenings"}
     async with service_bus(lab) as bus:
         async with bus.get_queue_sender("screenings") as sender:
-            await sender.send_messages(ServiceBusMessage(b"no job", session_id="broken-1"))
+            for _ in range(2):  # of which one is taken
+                await sender.send_messages(ServiceBusMessage(b"no job", session_id="broken-1", message_id="scr_1-1"))
         await lab.seen(since, count=10, **abandoned)
         places = WaitingMessages(bus)
 

@@ -3,6 +3,8 @@
 Directory, applications, managed identities, the group of daemons, vault, registry account and queues.
 """
 
+from typing import Any
+
 from infra.local.standin.authorization import (
     APP_CONFIGURATION_DATA_READER,
     COSMOS_DB_OPERATOR,
@@ -73,7 +75,15 @@ SECRET_READER = RoleDefinition(
     assignable_scopes=(RESOURCE_GROUP_ID,),
 )
 
-QUEUES = ("check-requests", "check-requests-rejected", "screenings", "rotations", "tenant-events")
+# A postponed job has a message id, so that one which is delivered twice is not postponed twice, and then four times.
+# What operators pass by in a queue counts as delivered once more.
+QUEUES: dict[str, dict[str, Any]] = {
+    "check-requests": {},
+    "check-requests-rejected": {"max_delivery_count": 1_000},
+    "screenings": {"requires_session": True, "duplicate_detection_window": 600.0},
+    "rotations": {},
+    "tenant-events": {},
+}
 
 
 def establish(azure: Azure) -> None:
@@ -111,5 +121,5 @@ def _create_registry(azure: Azure) -> None:
 
 def create_queues(azure: Azure) -> None:
     """The namespace's queues, at every start."""
-    for name in QUEUES:
-        azure.service_bus.create_queue(name, requires_session=name == "screenings")
+    for name, settings in QUEUES.items():
+        azure.service_bus.create_queue(name, **settings)

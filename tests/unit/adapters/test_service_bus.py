@@ -88,6 +88,7 @@ async def test_jobs_of_a_report_go_together_and_appear_later(queues: Any, bus: A
             "accepted_at": "t", "attempt": 1,
         }  # fmt: skip
         assert message.scheduled_enqueue_time_utc == clock.now() + timedelta(seconds=1.5)
+        assert message.message_id == f"scr_{number}-1"
         assert (message.content_type, message.correlation_id) == ("application/json", "req_1")
 
 
