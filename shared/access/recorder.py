@@ -9,11 +9,11 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 from shared.access import log
-from shared.access.documents import Documents
+from shared.access.documents import DocumentExistsError, Documents
 from shared.access.ports import Anchors, Watcher
-from shared.core.audit import START, Disclosure, Head, chain
+from shared.core.audit import START, AccessRecord, Disclosure, Head, chain
 from shared.core.clock import Clock
-from shared.core.errors import BulkheadError, bare
+from shared.core.errors import BulkheadError, Kind, bare
 from shared.core.ids import TenantId, new_id
 
 _MOST = 99  # records in a batch: Cosmos DB takes 100 documents, one is the head
@@ -80,15 +80,9 @@ class Recorder:
 
     async def _commit(self, documents: Documents, disclosed: Sequence[Disclosure]) -> None:
         records, head = chain(self._head, disclosed)
-        month = self._clock.now().strftime("%Y-%m")
         try:
             async with asyncio.timeout(_WITHIN):
-                await documents.write_together(
-                    log.CONTAINER,
-                    month,
-                    [log.record_document(one, month) for one in records],
-                    [log.head_document(head, month)],
-                )
+                await self._store(documents, records, head)
         except Exception:
             # It may have been written all the same, if only the answer was lost. So this chain ends here, whole either
             # way.
@@ -96,6 +90,23 @@ class Recorder:
             raise
         self._head = self._to_anchor[head.writer] = head
         self._anchor_soon()
+
+    async def _store(self, documents: Documents, records: Sequence[AccessRecord], head: Head) -> None:
+        month = self._clock.now().strftime("%Y-%m")
+        try:
+            await documents.write_together(
+                log.CONTAINER,
+                month,
+                [log.record_document(one, month) for one in records],
+                [log.head_document(head, month)],
+            )
+        except DocumentExistsError as error:
+            # Sent once more, since the first answer was lost? Then all of it is there, for ids are never used twice.
+            last = await documents.read(log.CONTAINER, month, records[-1].id)
+            if last is None or last.body["hash"] != head.hash:
+                raise BulkheadError(
+                    Kind.UNAVAILABLE, "account_unavailable", "The access could not be recorded.", retry_after=5
+                ) from error
 
     def _anchor_soon(self) -> None:
         if self._to_anchor and self._anchoring is None:

@@ -33,7 +33,10 @@ DATABASE = "bulkhead"
 _NO_KEY = "bm8ga2V5"  # base64 of "no key": the SDK wants one to start; SigningTransport replaces what it signs
 _SYSTEM = frozenset({"_rid", "_self", "_etag", "_attachments", "_ts"})
 _FIELD = re.compile(r"[a-z_]+")
-_TRY_AGAIN = frozenset({401, 403, 408, 410, 449})  # "Designing resilient applications with Azure Cosmos DB SDKs"
+# "Designing resilient applications with Azure Cosmos DB SDKs". With one region the SDK leaves these to us.
+_PASSING = frozenset({408, 410, 449, 500, 502, 503, 504})
+_LATER = _PASSING | {401, 403}  # likely to be well later, but not within a moment
+_PAUSE = 0.2  # seconds before what may pass is tried again; doubled before the third attempt
 _BEHIND = 1002  # sub-status of a 404: the replica has not yet seen what this client wrote
 
 _SIGNER: ContextVar[Signer | None] = ContextVar("signer", default=None)
@@ -254,11 +257,12 @@ class CosmosDocuments:
         return [_document(item) for item in await self._call(query.container, first)]
 
     async def _call[T](self, container: str, operation: Callable[[ContainerProxy], Awaitable[T]], *answers: int) -> T:
-        """Run one operation; again with a renewed key when the account refuses the key or the lease is too old.
+        """Run one operation, up to three times.
 
-        Twice at most: a key that was regenerated may be too old, or taken away, before the request is sent again. The
+        Again with a renewed key when the account refuses the key or the lease is too old: a key that was regenerated
+        may be too old, or taken away, before the request is sent again. And again after a failure that may pass. The
         SDK's error goes to the caller only for statuses that are `answers` to it. A container may well be missing: the
-        account is the customer's.
+        account is the customer's. What is sent again may have been carried out already, as with the SDK's own retries.
         """
         for left in (2, 1, 0):
             try:
@@ -267,9 +271,12 @@ class CosmosDocuments:
                 # A 404 with a sub-status is not about the document: its container is gone, or a replica is behind.
                 if error.status_code in answers and not (error.status_code == 404 and error.sub_status):
                     raise
-                if not left or self._signer is None or error.status_code != 401:
+                if left and (error.status_code in _PASSING or _behind(error)):
+                    await asyncio.sleep(_PAUSE * (3 - left))
+                elif left and self._signer is not None and error.status_code == 401:
+                    await self._signer.renew(refused=True)
+                else:
                     raise _unavailable(error) from error
-                await self._signer.renew(refused=True)
             except cosmos.CosmosBatchOperationError:
                 raise  # an answer about one of the documents; write_together translates it
             except AzureError as error:
@@ -290,14 +297,17 @@ class CosmosDocuments:
             _SIGNER.reset(token)
 
 
+def _behind(error: AzureError) -> bool:
+    return getattr(error, "status_code", None) == 404 and getattr(error, "sub_status", None) == _BEHIND
+
+
 def _unavailable(error: AzureError) -> BulkheadError:
     status = getattr(error, "status_code", None)
     if status == 429:
         return BulkheadError(Kind.THROTTLED, "account_throttled", "The account is busy.", retry_after=5)
     if status == 413:
         return BulkheadError(Kind.TOO_LARGE, "document_too_large", "The document is too large.")
-    behind = status == 404 and getattr(error, "sub_status", None) == _BEHIND
-    if isinstance(status, int) and 400 <= status < 500 and status not in _TRY_AGAIN and not behind:
+    if isinstance(status, int) and 400 <= status < 500 and status not in _LATER and not _behind(error):
         return BulkheadError(Kind.BROKEN, "account_refused", f"The account refused the request with status {status}.")
     return BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "The account does not answer.", retry_after=5)
 

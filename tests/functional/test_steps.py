@@ -1,8 +1,8 @@
 """The five steps of an invocation, as Azure sees them, and how often each is taken.
 
 Besides the steps there are first-time probes of the SDKs, once for each process: Entra's signing keys; a token of the
-managed identity for each resource; Key Vault's challenge (a request without a token, answered with 401); Cosmos DB's
-account, and, for each container, its properties (and its partition key ranges, when it is first queried).
+managed identity for each resource; Cosmos DB's account, and, for each container, its properties (and its partition key
+ranges, when it is first queried).
 """
 
 import asyncio
@@ -21,7 +21,6 @@ ORDINARY = candidate("C-1001")
 PROBES = {
     ("entra", "jwks"),
     ("managed_identity", "issue_token"),
-    ("key_vault", "challenge"),
     ("cosmos", "read_account"),
     ("cosmos", "read_collection"),
     ("cosmos", "list_pk_ranges"),
@@ -43,6 +42,29 @@ async def of_request(lab: Lab, request_id: str) -> list[dict[str, Any]]:
 
 def steps(entries: list[dict[str, Any]]) -> list[str]:
     return [one["operation"] for one in entries if step(one) in ("1", "2", "3+4")]
+
+
+async def test_access_record_whose_answer_is_lost_is_written_once(lab: Lab) -> None:
+    company = await lab.company()
+    candidate_id = await company.add_candidate(ORDINARY)
+    lost = {"service": "cosmos", "operation": "batch", "target": company.account, "drop": "answer", "times": 1}
+
+    async with lab.weather(lost):
+        assert (await company.call("GET", f"/candidates/{candidate_id}")).status == 200
+        assert (await lab.client.control("GET", "/faults"))["rules"][0]["times"] == 0
+
+    log = (await company.must("GET", "/access_log?limit=100"))["data"]
+    assert sum(one["action"] == "candidates.read" for one in log) == 1
+
+
+async def test_passing_failure_of_the_account_is_not_noticed(lab: Lab) -> None:
+    company = await lab.company()
+    candidate_id = await company.add_candidate(ORDINARY)
+    for operation in ("batch", "read_item"):
+        fails = {"service": "cosmos", "operation": operation, "target": company.account, "status": 503, "times": 2}
+        async with lab.weather(fails):
+            assert (await company.call("GET", f"/candidates/{candidate_id}")).status == 200
+            assert (await lab.client.control("GET", "/faults"))["rules"][0]["times"] == 0
 
 
 async def test_warm_invocation_does_exactly_the_steps(lab: Lab) -> None:

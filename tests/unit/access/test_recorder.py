@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.access.documents import DocumentExistsError, KeyRefusedError
+from shared.access.documents import Document, DocumentExistsError, KeyRefusedError
 from shared.access.recorder import Recorder
 from shared.core.audit import AccessRecord, Head, disclosure, verify
 from shared.core.context import REQUEST_ID
@@ -141,7 +141,7 @@ async def test_the_last_who_came_signs_for_all(azure: FakeAzure, recorder: Recor
     assert (batches(older), batches(newer)) == (0, 1)
 
 
-@pytest.mark.parametrize("error", [NO_ANSWER, KeyRefusedError(), DocumentExistsError(), ZeroDivisionError()])
+@pytest.mark.parametrize("error", [NO_ANSWER, KeyRefusedError(), ZeroDivisionError()])
 async def test_a_failure_is_everybody_s_in_the_batch_and_nothing_counts_as_written(
     azure: FakeAzure, recorder: Recorder, documents: InMemoryDocuments, error: Exception
 ) -> None:
@@ -166,6 +166,35 @@ async def test_a_lost_answer_ends_the_chain_and_either_way_it_is_whole(
     records, heads = stored(documents)
     assert sorted(one.number for one in records) == [1, 1, 2]
     assert verify(records, heads, []) == []
+
+
+async def test_what_was_sent_twice_because_its_answer_was_lost_is_written(
+    azure: FakeAzure, recorder: Recorder, documents: InMemoryDocuments
+) -> None:
+    for _ in range(2):
+        documents.failures_after.append(DocumentExistsError())
+        await asyncio.gather(*(write(azure, recorder, documents) for _ in range(3)))
+    records, heads = stored(documents)
+    assert sorted(one.number for one in records) == [1, 2, 3, 4, 5, 6]
+    assert verify(records, heads, []) == []
+
+
+@pytest.mark.parametrize("found", [None, Document({"hash": "another's"}, "etag")])
+async def test_a_conflict_with_what_is_not_this_record_is_a_failure(
+    azure: FakeAzure, recorder: Recorder, documents: InMemoryDocuments, found: Document | None
+) -> None:
+    class Conflicting(InMemoryDocuments):
+        async def read(self, *_: Any) -> Document | None:
+            return found
+
+    conflicting = Conflicting(TENANT_CONTAINERS)
+    conflicting.failures.append(DocumentExistsError())
+    with pytest.raises(BulkheadError) as caught:
+        await write(azure, recorder, conflicting)
+    assert (caught.value.kind, caught.value.code) == (Kind.UNAVAILABLE, "account_unavailable")
+    assert stored(conflicting) == ([], [])
+    await write(azure, recorder, documents)
+    assert [one.number for one in stored(documents)[0]] == [1]
 
 
 async def test_a_write_that_hangs_is_given_up_in_time(azure: FakeAzure, recorder: Recorder) -> None:

@@ -181,6 +181,11 @@ async def test_a_key_is_renewed_twice_at_most_outside_of_the_call_that_it_is_for
     assert await answered(*outcomes) == (answer, [(refused, None) for refused in renewals])
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cosmos, "_PAUSE", 0)
+
+
 def error(status: int, sub_status: int | None = None) -> Any:
     return CosmosHttpResponseError(status_code=status, sub_status=sub_status, message="no")
 
@@ -196,9 +201,22 @@ def error(status: int, sub_status: int | None = None) -> Any:
         (400, None, "account_refused"),
     ],
 )
+@pytest.mark.usefixtures("at_once")
 async def test_what_is_no_word_about_the_document(status: int, sub_status: Any, code: Any) -> None:
     """Else a candidate would be taken for erased, and the screening canceled."""
-    assert await answered(error(status, sub_status), answers=(404, 409, 412)) == (code, [])
+    assert await answered(*[error(status, sub_status)] * 3, answers=(404, 409, 412)) == (code, [])
+
+
+@pytest.mark.parametrize("status", [408, 410, 449, 500, 502, 503, 504])
+@pytest.mark.usefixtures("at_once")
+async def test_what_passes_is_tried_again_twice(status: int) -> None:
+    assert await answered(error(status), error(status), 1) == (1, [])
+    assert await answered(*[error(status)] * 3, 1) == ("account_unavailable", [])
+
+
+@pytest.mark.parametrize("status", [400, 403, 429])
+async def test_what_does_not_pass_is_told_at_once(status: int) -> None:
+    assert (await answered(error(status), 1))[0] != 1
 
 
 @pytest.mark.parametrize("sub_status", [None, 0])
