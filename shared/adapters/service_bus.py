@@ -96,7 +96,8 @@ class Screenings:
         messages = [
             ServiceBusMessage(
                 msgspec.json.encode(job),
-                message_id=f"{job.screening_id}-{job.attempt}",  # a job delivered twice does not come again twice
+                # A job delivered twice does not come again twice. Who orders again gets screenings with ids of their own.
+                message_id=f"{job.screening_id}-{job.attempt}",
                 content_type="application/json",
                 session_id=f"{job.tenant_id}-{zlib.crc32(job.report_id.encode()) % _SESSIONS_PER_TENANT}",
                 correlation_id=REQUEST_ID.get() or None,
