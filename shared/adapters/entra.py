@@ -90,7 +90,7 @@ def _refusal(error: ClientAuthenticationError) -> AccessError:
     wait = retry_after(error)
     if status == 429 or code == "temporarily_unavailable":
         return AccessError(2, Failure.THROTTLED, status=status, retry_after=wait)
-    if status >= 500 and status != 501:
+    if status == 408 or (status >= 500 and status != 501):
         return AccessError(2, Failure.TRANSIENT, status=status, retry_after=wait)
     if code == "invalid_client" or numbers == [_NO_FEDERATION]:
         return AccessError(2, Failure.CREDENTIAL_REJECTED, status=status)

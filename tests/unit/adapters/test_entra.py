@@ -140,6 +140,9 @@ async def test_what_is_no_credential_is_a_mistake_of_an_operator(given: Any) -> 
         (400, "temporarily_unavailable", Failure.THROTTLED),
         (500, "server_error", Failure.TRANSIENT),
         (503, "", Failure.TRANSIENT),
+        (501, "", Failure.MISCONFIGURED),
+        (408, "", Failure.TRANSIENT),
+        (408, "server_error", Failure.TRANSIENT),
     ],
 )
 async def test_a_refusal_is_told_by_entras_code(status: int, code: Any, failure: Any) -> None:
