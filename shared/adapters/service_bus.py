@@ -96,7 +96,7 @@ class Screenings:
         messages = [
             ServiceBusMessage(
                 msgspec.json.encode(job),
-                # A job delivered twice does not come again twice. Who orders again gets screenings with ids of their own.
+                # A job delivered twice comes again once. Who orders again gets screenings with ids of their own.
                 message_id=f"{job.screening_id}-{job.attempt}",
                 content_type="application/json",
                 session_id=f"{job.tenant_id}-{zlib.crc32(job.report_id.encode()) % _SESSIONS_PER_TENANT}",
