@@ -26,6 +26,8 @@ from shared.screening.models import ReportId, ScreeningJob
 from shared.screening.store import ScreeningStore
 from shared.settings import SERVICE_BUS
 from shared.tenants import signed_requests
+from shared.tenants.models import Tenant
+from shared.tenants.registry import RENEWED_EVERY
 from shared.tenants.signed_requests import RejectedRequestError, SignedRequest
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
@@ -112,16 +114,16 @@ async def _screen(application: App, request_id: RequestId, message: func.Service
 async def _order(application: App, request_id: RequestId, message: func.ServiceBusMessage) -> None:
     body, attempt = message.get_body(), _attempt(message)
     try:
-        request = await _verified(application, body.decode("ascii", errors="replace"))
+        request = await _verified(application, body.decode("ascii", errors="replace"), attempt)
         report_id = await _ordered(application, request_id, request)
+    except _UnsureError as error:
+        await _postpone(application, request_id, message, error.reason)
     except RejectedRequestError as error:
         telemetry.event("check_request_rejected", request_id=request_id, reason=error.reason)
         await application.check_requests.reject(body, error.reason)
     except BulkheadError as error:
         if error.kind in _RETRIED:
-            telemetry.event("check_request_postponed", request_id=request_id, code=error.code, attempt=attempt)
-            pause = min(_FIRST_PAUSE * 2 ** min(attempt - 1, 10), _LONGEST_PAUSE)
-            await application.check_requests.retry(body, attempt + 1, max(pause, error.retry_after or 0.0))
+            await _postpone(application, request_id, message, error.code, error.retry_after or 0.0)
         elif error.kind in (Kind.UNPROCESSABLE, Kind.CONFLICT, Kind.NOT_FOUND, Kind.FORBIDDEN):
             telemetry.event("check_request_rejected", request_id=request_id, reason=error.code)
             await application.check_requests.reject(body, error.code)
@@ -133,9 +135,48 @@ async def _order(application: App, request_id: RequestId, message: func.ServiceB
         )
 
 
-async def _verified(application: App, text: str) -> SignedRequest:
-    tenants = await application.registry.of_directory(signed_requests.issuer(text))
-    return signed_requests.verify(text, tenants, application.settings.api_audience, application.clock.now())
+async def _postpone(
+    application: App, request_id: RequestId, message: func.ServiceBusMessage, code: str, at_least: float = 0.0
+) -> None:
+    attempt = _attempt(message)
+    telemetry.event("check_request_postponed", request_id=request_id, code=code, attempt=attempt)
+    pause = min(_FIRST_PAUSE * 2 ** min(attempt - 1, 10), _LONGEST_PAUSE)
+    await application.check_requests.retry(message.get_body(), attempt + 1, max(pause, at_least))
+
+
+class _UnsureError(Exception):
+    """The registry, as it was before the message came, does not allow the order, and was read anew just before."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+async def _verified(application: App, text: str, attempt: int) -> SignedRequest:
+    """The order, verified. Raises RejectedRequestError, or _UnsureError.
+
+    A rejection is final. So it rests on nothing older than the message: another process may have registered its key,
+    or its tenant, a moment ago.
+    """
+    directory_id = signed_requests.issuer(text)
+    # A message that was postponed waited longer than that, whatever the clocks of the queue and of this host show.
+    since = application.clock.monotonic() - (RENEWED_EVERY if attempt > 1 else 0.0)
+
+    def verify(tenants: tuple[Tenant, ...]) -> SignedRequest:
+        return signed_requests.verify(text, tenants, application.settings.api_audience, application.clock.now())
+
+    try:
+        return verify(await application.registry.of_directory(directory_id))
+    except RejectedRequestError as error:
+        if error.reason not in signed_requests.OF_THE_REGISTRY:
+            raise
+    tenants, sure = await application.registry.renewed(directory_id, since)
+    try:
+        return verify(tenants)
+    except RejectedRequestError as error:
+        if sure:
+            raise
+        raise _UnsureError(error.reason) from error
 
 
 async def _ordered(application: App, request_id: RequestId, request: SignedRequest) -> ReportId:

@@ -3,6 +3,7 @@
 An endpoint declares its route, the action it is, and its models; everything else happens here, once for all.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -141,10 +142,8 @@ class Api:
         async def call(request: func.HttpRequest, request_id: RequestId) -> TenantCall:
             application = app()
             caller = await _caller(application, request)
-            tenant = await _tenant(application, caller, request)
-            policy.require_client(caller, application.settings.front_end_client_ids | set(tenant.allowed_client_ids))
             policy.require_tenant_role(caller, action)
-            tenant.require_active()
+            tenant = await _tenant(application, caller, request)
             return TenantCall(application, action, caller, request, request_id, application.clock.now(), tenant)
 
         return self._endpoint(method, route, call, "tenant", action, body, result, status, query)
@@ -247,8 +246,17 @@ async def _caller(application: App, request: func.HttpRequest) -> TokenCaller:
 
 
 async def _tenant(application: App, caller: TokenCaller, request: func.HttpRequest) -> Tenant:
-    """The caller's tenant: of its token's directory, chosen by header only among those."""
+    """The caller's tenant, which may be served to it. What another process has just allowed is not refused here."""
+    since = application.clock.monotonic()
     tenants = await application.registry.of_directory(caller.directory_id)
+    with contextlib.suppress(BulkheadError):
+        return _admitted(application, caller, request, tenants)
+    tenants, _ = await application.registry.renewed(caller.directory_id, since)
+    return _admitted(application, caller, request, tenants)
+
+
+def _admitted(application: App, caller: TokenCaller, request: func.HttpRequest, tenants: tuple[Tenant, ...]) -> Tenant:
+    """The caller's tenant: of its token's directory, chosen by header only among those. Raises BulkheadError."""
     chosen = request.headers.get("Bulkhead-Tenant", "").strip()
     if chosen:
         tenants = tuple(tenant for tenant in tenants if tenant.id == chosen)
@@ -262,7 +270,10 @@ async def _tenant(application: App, caller: TokenCaller, request: func.HttpReque
             "tenant_required",
             "This directory has several tenants: choose with the header Bulkhead-Tenant.",
         )
-    return tenants[0]
+    (tenant,) = tenants
+    policy.require_client(caller, application.settings.front_end_client_ids | set(tenant.allowed_client_ids))
+    tenant.require_active()
+    return tenant
 
 
 def _response(given: Answer, request_id: RequestId) -> func.HttpResponse:

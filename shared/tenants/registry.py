@@ -1,11 +1,13 @@
 """The registry of tenants, in the publisher's own Cosmos DB account.
 
 Entries are cached for `lifetime` seconds, so a lock is in force in every process within that time. An entry that
-cannot be read is no tenant: reading raises, it never answers from an old copy.
+cannot be read is no tenant: reading raises, it never answers from an old copy. Before somebody is refused on a cached
+entry, which another process may have changed meanwhile, the directory is read anew.
 """
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -17,6 +19,7 @@ from shared.tenants.models import Tenant
 
 CONTAINER = "tenants"
 _PARTITION = "tenant"
+RENEWED_EVERY = 1.0  # seconds between two readings of a directory for those who are refused
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -24,6 +27,14 @@ class Stored(msgspec.Struct, frozen=True):
 
     tenant: Tenant
     etag: str
+
+
+@dataclass(slots=True)
+class _Renewal:
+    """The last reading of a directory for those who are refused; those who come meanwhile wait for it."""
+
+    asked: float = float("-inf")
+    under_way: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Registry:
@@ -35,7 +46,8 @@ class Registry:
         self._lifetime = lifetime
         self._capacity = capacity
         self._by_id: dict[TenantId, tuple[float, Tenant]] = {}
-        self._by_directory: dict[DirectoryId, tuple[float, tuple[Tenant, ...]]] = {}
+        self._by_directory: dict[DirectoryId, tuple[float, tuple[Tenant, ...]]] = {}  # and when it was asked for
+        self._renewals: dict[DirectoryId, _Renewal] = {}
 
     async def get(self, tenant_id: TenantId) -> Tenant:
         """The tenant, at most `lifetime` seconds old. Raises BulkheadError (not_found)."""
@@ -59,8 +71,27 @@ class Registry:
     async def of_directory(self, directory_id: DirectoryId) -> tuple[Tenant, ...]:
         """The tenants of a customer's directory, at most `lifetime` seconds old."""
         cached = self._by_directory.get(directory_id)
-        if cached is not None and self._clock.monotonic() < cached[0]:
+        if cached is not None and self._clock.monotonic() < cached[0] + self._lifetime:
             return cached[1]
+        return (await self._read_directory(directory_id))[1]
+
+    async def renewed(self, directory_id: DirectoryId, since: float) -> tuple[tuple[Tenant, ...], bool]:
+        """For a refusal that rests on a cached entry: the directory's tenants, read at `since` (monotonic) or later.
+
+        Reads at most once a second and directory, so that junk does not make us read for each piece; in between gives
+        what was read last, with False: it may be older.
+        """
+        self._bound(self._renewals)
+        renewal = self._renewals.setdefault(directory_id, _Renewal())
+        async with renewal.under_way:
+            known, now = self._by_directory.get(directory_id), self._clock.monotonic()
+            if known is None or (known[0] < since and now >= renewal.asked + RENEWED_EVERY):
+                renewal.asked = now
+                known = await self._read_directory(directory_id)
+        asked, tenants = known
+        return tenants, asked >= since
+
+    async def _read_directory(self, directory_id: DirectoryId) -> tuple[float, tuple[Tenant, ...]]:
         asked = self._clock.monotonic()
         query = Query(CONTAINER, {"directory_id": directory_id}, partition=_PARTITION, descending=False)
         found = list(page := await self._documents.query(query))
@@ -69,8 +100,8 @@ class Registry:
             found += page
         tenants = tuple(self._keep(document, asked).tenant for document in found)
         self._bound(self._by_directory)
-        self._by_directory[directory_id] = (asked + self._lifetime, tenants)
-        return tenants
+        self._by_directory[directory_id] = read = asked, tenants
+        return read
 
     async def page(self, application_id: str | None, after: str | None, limit: int) -> Sequence[Tenant]:
         """Tenants ordered by id; those of one managed application only, if it is named."""

@@ -21,6 +21,11 @@ _LONGEST_MESSAGE = 16_384
 
 Reason = NewType("Reason", str)
 
+OF_THE_REGISTRY = frozenset(
+    {"unknown_issuer", "unknown_key", "bad_signature", "unknown_tenant", "ambiguous_tenant", "tenant_locked"}
+)
+"""Reasons that lie in the tenants given: with newer ones of the registry the message may be accepted."""
+
 
 class RejectedRequestError(Exception):
     """The message is not accepted. `reason` is a fixed word, nothing of the message."""
@@ -71,7 +76,7 @@ def verify(message: str, tenants: tuple[Tenant, ...], audience: str, now: dateti
     """Verify `message` against the keys of `tenants`, all of the directory that it names.
 
     Raises RejectedRequestError with one of: unknown_issuer, unknown_key, bad_signature, malformed, wrong_audience,
-    expired, not_yet_valid, too_long_lived, unknown_tenant, ambiguous_tenant.
+    expired, not_yet_valid, too_long_lived, unknown_tenant, ambiguous_tenant, tenant_locked.
     """
     if not tenants:
         raise RejectedRequestError("unknown_issuer")
@@ -123,21 +128,30 @@ def _checked(raw: dict[str, Any], owners: list[Tenant], kid: str, audience: str,
         raise RejectedRequestError("not_yet_valid")
     if claims.exp - claims.iat > _LONGEST_LIFE:
         raise RejectedRequestError("too_long_lived")
-    # 5. It is for a tenant that registered this very key; of several, the message names one.
-    if claims.tenant is not None:
-        owners = [owner for owner in owners if owner.id == claims.tenant]
-        if not owners:
-            raise RejectedRequestError("unknown_tenant")
-    if len(owners) > 1:
-        raise RejectedRequestError("ambiguous_tenant")
+    # 5. It is for a tenant that registered this very key, and may order.
+    owner = _owner(claims.tenant, owners)
     return SignedRequest(
-        caller=MessageCaller(owners[0].directory_id, kid),
-        tenant_id=owners[0].id,
+        caller=MessageCaller(owner.directory_id, kid),
+        tenant_id=owner.id,
         jti=claims.jti,
         issued_at=claims.iat,
         candidate_id=claims.candidate_id,
         package=claims.package,
     )
+
+
+def _owner(named: str | None, owners: list[Tenant]) -> Tenant:
+    """Of several owners of a key, the one that the message names."""
+    if named is not None:
+        owners = [owner for owner in owners if owner.id == named]
+        if not owners:
+            raise RejectedRequestError("unknown_tenant")
+    if len(owners) > 1:
+        raise RejectedRequestError("ambiguous_tenant")
+    (owner,) = owners
+    if owner.status != "active":
+        raise RejectedRequestError("tenant_locked")
+    return owner
 
 
 def public_key(key: SigningKey) -> Any:

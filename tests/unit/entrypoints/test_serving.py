@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import azure.functions as func
+import msgspec
 import pytest
 
 from shared.core.errors import BulkheadError, Kind
@@ -147,6 +148,55 @@ async def test_only_allowed_client_applications_may_call(world: Any) -> None:
     assert (await world.call("GET", "tenant", token=for_fabrikam)).status == 403
     for_publisher = world.tokens.token(PUBLISHER, OPERATE, azp=OTHER_CLIENT)
     assert (await world.call("GET", "tenants", token=for_publisher)).status == 403
+
+
+async def test_a_client_that_was_allowed_elsewhere_a_moment_ago_is_served(world: Any) -> None:
+    """By another process, which this one's cache does not know of."""
+    token = world.tokens.token(CONTOSO, ADMIN, azp=OTHER_CLIENT)
+    await world.call("GET", "tenant")
+    elsewhere(world, CONTOSO_HR.tenant(allowed_client_ids=(OTHER_CLIENT,)))
+    world.clock.advance(0.1)
+    assert (await world.call("GET", "tenant", token=token)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("before", "code"), [({"directory_id": FABRIKAM}, "not_a_tenant"), ({"status": "locked"}, "tenant_locked")]
+)
+async def test_a_tenant_that_is_one_since_a_moment_ago_is_served(world: Any, before: Any, code: str) -> None:
+    elsewhere(world, CONTOSO_HR.tenant(**before))
+    world.clock.advance(2)
+    assert (await world.call("GET", "tenant")).code == code
+    elsewhere(world, CONTOSO_HR.tenant())
+    world.clock.advance(1)  # the refusal above made this process look
+    assert (await world.call("GET", "tenant")).status == 200
+
+
+async def test_those_who_are_refused_make_us_look_once_a_second(world: Any) -> None:
+    token = world.tokens.token(CONTOSO, ADMIN, azp=OTHER_CLIENT)
+    await world.call("GET", "tenant")
+    world.clock.advance(0.1)
+    before = len(world.registry_documents.calls)
+    for _ in range(5):
+        assert (await world.call("GET", "tenant", token=token)).status == 403
+    assert len(world.registry_documents.calls) == before + 1
+
+
+async def test_a_missing_role_makes_us_look_not_at_all(world: Any) -> None:
+    before = len(world.registry_documents.calls)
+    assert (await world.call("GET", "tenant", roles="Reports.Read")).code == "forbidden"
+    assert len(world.registry_documents.calls) == before
+
+
+async def test_what_was_allowed_is_so_for_two_seconds_at_most(world: Any) -> None:
+    await world.call("GET", "tenant")
+    elsewhere(world, CONTOSO_HR.tenant(status="locked"))
+    world.clock.advance(2)
+    assert (await world.call("GET", "tenant")).code == "tenant_locked"
+
+
+def elsewhere(world: Any, tenant: Any) -> None:
+    """Another process changes a tenant."""
+    world.registry_documents.put("tenants", msgspec.to_builtins(tenant))
 
 
 async def test_roles_are_those_of_the_audience(world: Any) -> None:

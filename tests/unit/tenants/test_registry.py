@@ -80,6 +80,87 @@ async def test_a_directory_without_tenants_has_none(registry: Registry) -> None:
     assert await registry.of_directory("e0000000-0000-4000-8000-000000000009") == ()
 
 
+# --- before somebody is refused ---
+
+
+def readings(documents: InMemoryDocuments) -> int:
+    return sum(call[0] == "query" for call in documents.calls)
+
+
+async def renewed(registry: Registry, clock: ManualClock) -> Any:
+    """What a request that comes now is told before it is refused."""
+    tenants, sure = await registry.renewed(CONTOSO, clock.monotonic())
+    return [tenant.status for tenant in tenants], sure
+
+
+async def test_before_a_refusal_a_cached_directory_is_read_anew(
+    registry: Registry, documents: InMemoryDocuments, clock: ManualClock
+) -> None:
+    await registry.of_directory(CONTOSO)
+    assert await renewed(registry, clock) == (["active"], True)  # read for this very request
+    assert readings(documents) == 1
+    clock.advance(0.1)
+    lock(documents, CONTOSO_HR)  # by another process
+    assert await renewed(registry, clock) == (["locked"], True)
+    assert [tenant.status for tenant in await registry.of_directory(CONTOSO)] == ["locked"]
+    assert readings(documents) == 2
+
+
+async def test_many_refusals_read_a_directory_once_a_second(
+    registry: Registry, documents: InMemoryDocuments, clock: ManualClock
+) -> None:
+    await registry.of_directory(CONTOSO)
+    clock.advance(0.1)
+    assert await renewed(registry, clock) == (["active"], True)
+    lock(documents, CONTOSO_HR)
+    for _ in range(7):
+        clock.advance(0.125)
+        assert await renewed(registry, clock) == (["active"], False)
+    clock.advance(0.125)
+    assert await renewed(registry, clock) == (["locked"], True)
+    assert readings(documents) == 3
+
+
+async def test_one_directorys_refusals_do_not_count_for_another(registry: Registry, clock: ManualClock) -> None:
+    for directory in (CONTOSO, FABRIKAM):
+        await registry.of_directory(directory)
+    clock.advance(0.1)
+    for directory in (CONTOSO, FABRIKAM):
+        assert (await registry.renewed(directory, clock.monotonic()))[1]
+
+
+async def test_a_reading_that_fails_counts_too(
+    registry: Registry, documents: InMemoryDocuments, clock: ManualClock
+) -> None:
+    await registry.of_directory(CONTOSO)
+    clock.advance(0.1)
+    documents.failures.append(BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "No."))
+    with pytest.raises(BulkheadError, match="account_unavailable"):
+        await renewed(registry, clock)
+    assert await renewed(registry, clock) == (["active"], False)
+    assert readings(documents) == 2
+
+
+async def test_refusals_at_once_share_one_reading(clock: ManualClock) -> None:
+    class Slow(InMemoryDocuments):
+        """Answers only after others had their turn."""
+
+        async def query(self, query: Any) -> Any:
+            found = await super().query(query)
+            await asyncio.sleep(0)
+            return found
+
+    slow = Slow({"tenants": "kind"})
+    registry = Registry(slow, clock)
+    slow.put("tenants", msgspec.to_builtins(CONTOSO_HR.tenant()))
+    await registry.of_directory(CONTOSO)
+    lock(slow, CONTOSO_HR)
+    clock.advance(0.1)
+    told = await asyncio.gather(*(renewed(registry, clock) for _ in range(5)))
+    assert told == [(["locked"], True)] * 5
+    assert readings(slow) == 2
+
+
 async def test_reading_never_answers_from_the_cache(registry: Registry, documents: InMemoryDocuments) -> None:
     await registry.get(CONTOSO_HR.tenant_id)
     lock(documents, CONTOSO_HR)

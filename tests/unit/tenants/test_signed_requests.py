@@ -297,3 +297,27 @@ def test_a_key_described_in_two_ways_is_still_one_key() -> None:
     tenants = (CONTOSO_TENANT, CONTOSO_RETAIL.tenant(signing_keys=(remarked,)))
     assert verify(sign(claims(tenant=CONTOSO_RETAIL.tenant_id)), *tenants).tenant_id == CONTOSO_RETAIL.tenant_id
     assert reason(sign(claims()), *tenants) == "ambiguous_tenant"
+
+
+def test_a_locked_tenants_key_orders_nothing() -> None:
+    assert reason(sign(claims()), CONTOSO_HR.tenant(signing_keys=(ED,), status="locked")) == "tenant_locked"
+
+
+@pytest.mark.parametrize(
+    ("refused", "tenants", "changes"),
+    [
+        ("unknown_key", (CONTOSO_HR.tenant(),), {}),
+        ("bad_signature", (CONTOSO_HR.tenant(signing_keys=(registered("RS256"),)),), {}),
+        ("unknown_tenant", (CONTOSO_TENANT,), {"tenant": CONTOSO_RETAIL.tenant_id}),
+        ("ambiguous_tenant", (CONTOSO_TENANT, CONTOSO_RETAIL.tenant(signing_keys=(ED,))), {}),
+        ("tenant_locked", (CONTOSO_HR.tenant(signing_keys=(ED,), status="locked"),), {}),
+    ],
+)
+def test_what_another_state_of_the_registry_would_accept_is_marked(refused: Any, tenants: Any, changes: Any) -> None:
+    assert reason(sign(claims(**changes)), *tenants) == refused
+    assert refused in signed_requests.OF_THE_REGISTRY
+
+
+def test_what_lies_in_the_message_is_not_marked() -> None:
+    in_the_message = {"malformed", "too_long", "wrong_audience", "expired", "not_yet_valid", "too_long_lived"}
+    assert not in_the_message & signed_requests.OF_THE_REGISTRY
