@@ -1,9 +1,10 @@
-"""A lock on a tenant, and a change of its daemon, in force in every process within 5 seconds."""
+"""What one process changes, in the others: what is forbidden is so within 5 seconds, what is allowed at once."""
 
 import asyncio
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest_asyncio
 
 from infra.local import endpoints
 from infra.local.client import Client, Reply
+from infra.local.company import Company
 from infra.local.endpoints import Endpoints
 from infra.local.lab import Lab, until
 from infra.local.people import candidate
@@ -92,6 +94,51 @@ async def test_change_of_the_daemons_credential_is_followed_everywhere(lab: Lab,
     )
     assert changed.status == 200
     await asyncio.gather(*(served(client, token) for client in at_each))
+
+
+async def test_an_order_is_accepted_by_whichever_process_as_soon_as_its_key_is_registered(
+    lab: Lab, at_each: list[Client]
+) -> None:
+    here, elsewhere = at_each
+    company = await Company.found(here, f"c-{uuid.uuid4().hex[:12]}")
+    candidate_id = await company.add_candidate(candidate("C-1001"))
+    system = lab.queues.system(company)
+    token = await lab.client.token(company.name, ("Tenant.Admin",))
+    assert (await elsewhere.api("GET", "/tenant", token)).json["signing_keys"] == []  # and that is what it remembers
+
+    await system.register_key(here)
+    await lab.queues.put([system.order(candidate_id, "essential") for _ in range(8)])
+
+    assert len(await lab.all_reports(company, 8, within=30)) == 8  # those that were rejected would never come
+
+
+async def test_a_tenant_is_served_by_whichever_process_as_soon_as_it_is_registered(
+    lab: Lab, at_each: list[Client]
+) -> None:
+    here, elsewhere = at_each
+    name = f"c-{uuid.uuid4().hex[:12]}"
+    await lab.client.control("POST", "/tenants", {"name": name})
+    token = await lab.client.token(name, ("Tenant.Admin",))
+    assert outcome(await elsewhere.api("GET", "/tenant", token)) == (403, "not_a_tenant")
+
+    await here.register(name, "secret")
+
+    assert (await elsewhere.api("GET", "/tenant", token)).status == 200
+
+
+async def test_a_client_is_served_by_whichever_process_as_soon_as_it_is_allowed(
+    lab: Lab, at_each: list[Client]
+) -> None:
+    here, elsewhere = at_each
+    company, client_id = await Company.found(here, f"c-{uuid.uuid4().hex[:12]}"), str(uuid.uuid4())
+    token = await lab.client.token(company.name, ("Tenant.Admin",))
+    of_the_client = await lab.client.token(company.name, ("Tenant.Admin",), overrides={"azp": client_id})
+    assert (await elsewhere.api("GET", "/tenant", token)).json["allowed_client_ids"] == []
+
+    changed = await here.api("PATCH", "/tenant", token, {"allowed_client_ids": [client_id]}, {"If-Match": "*"})
+    assert changed.status == 200
+
+    assert (await elsewhere.api("GET", "/tenant", of_the_client)).status == 200
 
 
 def outcome(answer: Reply) -> tuple[int, str]:
