@@ -10,6 +10,7 @@ from azure.identity.aio import ManagedIdentityCredential
 
 from shared import telemetry
 from shared.access.broker import Broker
+from shared.access.documents import Documents
 from shared.access.ports import Anchors
 from shared.access.retrieval import Steps
 from shared.adapters.clock import SystemClock
@@ -56,6 +57,7 @@ class App:
         self.settings = settings
         self.clock: Clock = SystemClock()
         self.signing_keys = SigningKeys(self._transport, self.clock)
+        self.registry_documents: Documents = documents
         self.registry = Registry(documents, self.clock)
         self.tenant_settings = TenantSettings(self.registry)
         self.anchors: Anchors = RegistryAnchors(documents)

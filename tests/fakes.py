@@ -43,7 +43,7 @@ TENANT_CONTAINERS = {
 }
 """The partition field of each container of a tenant's account (infra/managed_app)."""
 
-REGISTRY_CONTAINERS = {"tenants": "kind", "anchors": "tenant_id"}
+REGISTRY_CONTAINERS = {"tenants": "kind", "anchors": "tenant_id", "idempotency": "id"}
 
 
 class ManualClock:

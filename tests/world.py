@@ -123,6 +123,7 @@ class World:
             clock=self.clock,
             signing_keys=FakeSigningKeys(self.tokens.key),
             registry=self.registry,
+            registry_documents=self.registry_documents,
             broker=self.broker,
             anchors=RegistryAnchors(self.registry_documents),
             screenings=self.screenings,

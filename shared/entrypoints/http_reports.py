@@ -110,11 +110,12 @@ async def cancel_report(call: TenantCall) -> Answer:
     report_id = call.path("report_id")
     async with call.account(report_id, writes=True) as account:
 
-        async def work(_: str) -> Answer:
-            canceled = await reports.cancel(ScreeningStore(account), report_id, call.now)
+        async def work(begun_by: str) -> Answer:
+            again = begun_by != call.request_id
+            canceled = await reports.cancel(ScreeningStore(account), report_id, call.now, again=again)
             return answer(canceled.value, etag=canceled.etag)
 
-        return await call.once(account, report_id, work)
+        return await call.once(account, call.request_id, work)
 
 
 @api.tenant(
@@ -132,4 +133,4 @@ async def review_screening(call: TenantCall) -> Answer:
             )
             return answer(reviewed.value, etag=reviewed.etag)
 
-        return await call.once(account, report_id, work)
+        return await call.once(account, call.request_id, work)

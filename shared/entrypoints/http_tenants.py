@@ -1,5 +1,6 @@
 """HTTP: the tenant's own settings and access log, and the publisher's work on tenants."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import azure.functions as func
@@ -8,13 +9,13 @@ from shared import telemetry
 from shared.access.log import AccessLog
 from shared.core.audit import AccessRecord
 from shared.core.errors import BulkheadError, Kind
-from shared.core.ids import TenantId
+from shared.core.ids import TenantId, new_id
 from shared.core.policy import Action
 from shared.entrypoints import paging
 from shared.entrypoints.idempotency import Answer
 from shared.entrypoints.serving import Api, Call, TenantCall, answer
 from shared.tenants.life_cycle import LifeCycle
-from shared.tenants.models import DaemonChange, KeySet, Registration, TenantPatch, TenantView, view
+from shared.tenants.models import DaemonChange, KeySet, Registration, TenantPatch, TenantStatus, TenantView, view
 from shared.tenants.registry import Stored
 
 tenant_blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
@@ -80,9 +81,14 @@ async def list_tenants(call: Call) -> Answer:
 @publisher_api.publisher("POST", "tenants", Action.TENANTS_WRITE, body=Registration, result=TenantView, status=201)
 async def register_tenant(call: Call) -> Answer:
     """Register a tenant whose daemon application was made by hand."""
-    stored = await _life_cycle(call).register(call.body(Registration), call.caller, call.request_id)
-    _note(call, "register", stored)
-    return answer(view(stored.tenant), 201, etag=stored.etag, location=f"/api/tenants/{stored.tenant.id}")
+    wanted, new = call.body(Registration), new_id("ten", call.now)
+
+    async def work(tenant_id: str) -> Answer:
+        stored = await _life_cycle(call).register(TenantId(tenant_id), wanted, call.caller, call.request_id)
+        _note(call, "register", stored)
+        return answer(view(stored.tenant), 201, etag=stored.etag, location=f"/api/tenants/{stored.tenant.id}")
+
+    return await _once(call, new, work)
 
 
 @publisher_api.publisher("GET", "tenants/{tenant_id}", Action.TENANTS_READ, result=TenantView)
@@ -102,15 +108,27 @@ async def change_daemon(call: Call) -> Answer:
 @publisher_api.publisher("POST", "tenants/{tenant_id}/lock", Action.TENANTS_WRITE, result=TenantView)
 async def lock_tenant(call: Call) -> Answer:
     """Lock a tenant: nothing reaches its account until it is unlocked."""
-    tenant_id = TenantId(call.path("tenant_id"))
-    return _changed(call, "lock", await call.app.tenant_settings.set_status(tenant_id, "locked", call.now))
+    return await _set_status(call, "lock", "locked")
 
 
 @publisher_api.publisher("POST", "tenants/{tenant_id}/unlock", Action.TENANTS_WRITE, result=TenantView)
 async def unlock_tenant(call: Call) -> Answer:
     """Unlock a tenant."""
+    return await _set_status(call, "unlock", "active")
+
+
+async def _set_status(call: Call, action: str, status: TenantStatus) -> Answer:
     tenant_id = TenantId(call.path("tenant_id"))
-    return _changed(call, "unlock", await call.app.tenant_settings.set_status(tenant_id, "active", call.now))
+
+    async def work(_: str) -> Answer:
+        return _changed(call, action, await call.app.tenant_settings.set_status(tenant_id, status, call.now))
+
+    return await _once(call, call.request_id, work)
+
+
+async def _once(call: Call, own_id: str, work: Callable[[str], Awaitable[Answer]]) -> Answer:
+    """See Call.once: the keys of one operator, kept in the registry's account."""
+    return await call.once(call.app.registry_documents, own_id, work, keys_of=call.caller.actor)
 
 
 def _life_cycle(call: Call) -> LifeCycle:

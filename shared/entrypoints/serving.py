@@ -79,6 +79,21 @@ class Call:
         """The If-Match header. Raises BulkheadError (precondition_required)."""
         return reading.if_match(self.request)
 
+    async def once(
+        self, documents: Documents, own_id: str, work: Callable[[str], Awaitable[Answer]], *, keys_of: str = ""
+    ) -> Answer:
+        """Do `work` with the id of what it makes (or of this request); with an Idempotency-Key, only once.
+
+        `keys_of` says whose keys these are, where `documents` are not one tenant's own.
+        """
+        key = reading.idempotency_key(self.request)
+        if key is None:
+            return await work(own_id)
+        route = f"{self.request.method} {self.request.url.partition('?')[0].partition('://')[2].partition('/')[2]}"
+        payload = hashlib.sha256(self.request.get_body() or b"").digest()
+        scope = f"{keys_of}\n{route}" if keys_of else route
+        return await idempotency.once(documents, scope, key, payload, own_id, self.app.clock, work)
+
 
 @dataclass(frozen=True, slots=True)
 class TenantCall(Call):
@@ -90,15 +105,6 @@ class TenantCall(Call):
         """The tenant's account, opened just in time for this request and `object_id`."""
         purpose = Purpose(self.caller.actor, self.action, object_id, self.request_id, writes)
         return self.app.broker.lease(self.tenant.target, purpose)
-
-    async def once(self, account: Documents, object_id: str, work: Callable[[str], Awaitable[Answer]]) -> Answer:
-        """Do `work` with the id of what it makes; with an Idempotency-Key, only once."""
-        key = reading.idempotency_key(self.request)
-        if key is None:
-            return await work(object_id)
-        route = f"{self.request.method} {self.request.url.partition('?')[0].partition('://')[2].partition('/')[2]}"
-        payload = hashlib.sha256(self.request.get_body() or b"").digest()
-        return await idempotency.once(account, route, key, payload, object_id, self.now, work)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,14 @@ async def order(
     return (await store.add_report(report)).value
 
 
-async def cancel(store: ScreeningStore, report_id: str, now: datetime) -> Versioned[Report]:
-    """Cancel what is open. Raises BulkheadError: not_found, conflict when nothing is."""
+async def cancel(store: ScreeningStore, report_id: str, now: datetime, *, again: bool = False) -> Versioned[Report]:
+    """Cancel what is open. Raises BulkheadError: not_found, conflict when nothing is.
+
+    `again`: this request was begun before, and may have canceled the report then.
+    """
     current = await store.report(report_id)
+    if again and any(screening.cancellation_reason == "requested" for screening in current.value.screenings):
+        return current
     if current.value.status in ("complete", "canceled"):
         raise BulkheadError(Kind.CONFLICT, "report_ended", "The report has ended already.")
     return await change_report(store, report_id, lambda report: rules.cancel(report, "requested", rfc3339(now)))
@@ -96,13 +101,19 @@ async def cancel(store: ScreeningStore, report_id: str, now: datetime) -> Versio
 async def review(
     store: ScreeningStore, report_id: str, screening_id: str, decision: ReviewDecision, actor: str, now: datetime
 ) -> Versioned[Report]:
-    """Confirm or dismiss a potential match. Raises BulkheadError: not_found, conflict when none waits for it."""
+    """Confirm or dismiss a potential match. The same word of the same actor again changes nothing.
+
+    Raises BulkheadError: not_found, conflict when no potential match waits for it.
+    """
     verdict = Review(decision=decision.decision, reviewed_by=actor, reviewed_at=rfc3339(now))
 
     def decide(report: Report) -> Report:
         screening = rules.find(report, ScreeningId(screening_id))
         if screening is None:
             raise BulkheadError(Kind.NOT_FOUND, "not_found", "There is no such screening.")
+        there = screening.review
+        if there is not None and (there.decision, there.reviewed_by) == (verdict.decision, verdict.reviewed_by):
+            return report
         if not screening.review_required:
             raise BulkheadError(Kind.CONFLICT, "no_review_required", "This screening waits for no review.")
         return rules.review(report, screening.id, verdict, rfc3339(now))

@@ -7,7 +7,7 @@ from shared.access.models import CredentialName, Daemon
 from shared.core.caller import Caller, ClientId
 from shared.core.clock import Clock, rfc3339
 from shared.core.errors import BulkheadError, FieldError, Kind
-from shared.core.ids import DirectoryId, RequestId, TenantId, new_id
+from shared.core.ids import DirectoryId, RequestId, TenantId
 from shared.core.lease import Purpose
 from shared.tenants.models import CredentialChoice, DaemonChange, Registration, Tenant
 from shared.tenants.ports import Applications
@@ -37,20 +37,24 @@ class LifeCycle:
         self._vault = vault
         self._federated = federated
 
-    async def register(self, wanted: Registration, caller: Caller, request_id: RequestId) -> Stored:
-        """Register a tenant whose daemon an operator made by hand.
+    async def register(
+        self, tenant_id: TenantId, wanted: Registration, caller: Caller, request_id: RequestId
+    ) -> Stored:
+        """Register, as `tenant_id`, a tenant whose daemon an operator made by hand; the same id again gives it.
 
         Directory and account are read back from Resource Manager, never taken from the request. The whole chain is
         walked once before the tenant is stored, so that what is registered works.
         """
         credential = self._credential(wanted)
         application_id = "/" + wanted.application_id.strip("/").lower()
-        if await self._registry.page(application_id, None, 1):
-            raise already_registered()
+        for there in await self._registry.page(application_id, None, 1):
+            if there.id != tenant_id:
+                raise already_registered()
+            return await self._registry.read(tenant_id)
         application = await self._applications.describe(application_id)
         now = self._clock.now()
         tenant = Tenant(
-            id=TenantId(new_id("ten", now)),
+            id=tenant_id,
             name=wanted.name,
             directory_id=application.directory_id,
             application_id=application_id,

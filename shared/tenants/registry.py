@@ -113,12 +113,18 @@ class Registry:
         return [self._keep(document, asked).tenant for document in found]
 
     async def add(self, tenant: Tenant) -> Stored:
-        """Store a new tenant. Raises BulkheadError (conflict) when its managed application has one already."""
+        """Store a new tenant; the same id again gives what is stored.
+
+        Raises BulkheadError (conflict) when its managed application has another one already.
+        """
         asked = self._clock.monotonic()
         try:
             document = await self._documents.create(CONTAINER, msgspec.to_builtins(tenant))
         except DocumentExistsError as error:
-            raise already_registered() from error
+            found = await self._documents.read(CONTAINER, _PARTITION, tenant.id)
+            if found is None:
+                raise already_registered() from error
+            document = found
         self._by_directory.pop(tenant.directory_id, None)
         return self._keep(document, asked)
 

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from infra.local.company import Company
-from infra.local.lab import Lab
+from infra.local.lab import Lab, until
 from infra.local.people import candidate
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -67,6 +67,32 @@ async def test_killed_between_enqueue_and_write_of_an_http_order(lab: Lab) -> No
     ordered = await company.order(candidate_id)
     assert (await lab.report(company, ordered["id"]))["status"] == "complete"
     assert [report["id"] for report in await company.reports()] == [ordered["id"]]
+
+
+@pytest.mark.parametrize("fate", [{"drop": "request"}, {}], ids=["lost", "written"])
+async def test_killed_in_the_middle_of_an_order_that_is_sent_again_with_its_key(lab: Lab, fate: dict[str, Any]) -> None:
+    company = await lab.company()
+    candidate_id = await company.add_candidate(ORDINARY)
+    since = await lab.now()
+
+    async with lab.weather(_on_the_way(company, **fate)):
+        order = asyncio.create_task(company.order(candidate_id, key="k"))
+        await lab.seen(since, operation="schedule", target="screenings")
+        await lab.kill_app()
+        with pytest.raises(aiohttp.ClientError):
+            await order
+
+        async def look() -> dict[str, Any] | None:
+            body = {"candidate_id": candidate_id, "package": "essential"}
+            reply = await company.call("POST", "/reports", body, headers={"Idempotency-Key": "k"})
+            assert reply.status in (202, 409)
+            return reply.json if reply.status == 202 else None
+
+        ordered = await until(look, 20)
+
+    assert (await lab.report(company, ordered["id"]))["status"] == "complete"
+    assert [report["id"] for report in await company.reports()] == [ordered["id"]]
+    assert len(await written(lab, since, company)) == len(ordered["screenings"])
 
 
 async def test_killed_after_the_write_before_the_answer(lab: Lab) -> None:

@@ -57,6 +57,11 @@ _REGISTRY_CONTAINERS = (
         "partitionKey": {"paths": ["/tenant_id"], "kind": "Hash", "version": 2},
         "defaultTtl": 400 * 86_400,
     },
+    {
+        "id": "idempotency",
+        "partitionKey": {"paths": ["/id"], "kind": "Hash", "version": 2},
+        "defaultTtl": 86_400,
+    },
 )
 
 # What the managed application's definition grants the publisher in every managed resource group. Being listed is what
@@ -108,13 +113,13 @@ def establish(azure: Azure) -> None:
             azure.authorization.assign(RoleAssignment(assignment_id, VAULT.resource_id, role_id, identity.principal_id))
         if azure.accounts.get(REGISTRY) is None:
             _create_registry(azure)
+        for container in _REGISTRY_CONTAINERS:  # also one that an earlier version did not need
+            azure.cosmos.create_container(REGISTRY, "bulkhead", container)
 
 
 def _create_registry(azure: Azure) -> None:
     azure.accounts.create(REGISTRY, _REGISTRY_ID, DIRECTORY_ID, local_auth_disabled=True)
     azure.cosmos.create_database(REGISTRY, "bulkhead")
-    for container in _REGISTRY_CONTAINERS:
-        azure.cosmos.create_container(REGISTRY, "bulkhead", container)
     for identity in (DATA_IDENTITY, CONTROL_IDENTITY):
         azure.accounts.add_contributor(REGISTRY, identity.principal_id)
 

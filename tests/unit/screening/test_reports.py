@@ -165,6 +165,21 @@ async def test_a_report_can_be_canceled_once(stage: Any) -> None:
     assert (caught.value.kind, caught.value.code) == (Kind.CONFLICT, "report_ended")
 
 
+async def test_a_cancellation_that_is_carried_on_finds_what_it_did(stage: Any) -> None:
+    report = await stage.ordered()
+    canceled = await reports.cancel(stage.store, report.id, stage.now)
+    assert await reports.cancel(stage.store, report.id, stage.now, again=True) == canceled
+
+
+async def test_a_cancellation_that_is_carried_on_does_not_take_anothers_end_for_its_own(stage: Any) -> None:
+    report = await stage.ordered()
+    await reports.change_report(
+        stage.store, report.id, lambda one: rules.cancel(one, "candidate_withdrew_consent", one.updated_at)
+    )
+    with pytest.raises(BulkheadError, match="report_ended"):
+        await reports.cancel(stage.store, report.id, stage.now, again=True)
+
+
 async def waiting_for_review(stage: Any) -> Any:
     report = await stage.ordered("watchlist")
     screening_id = report.screenings[0].id
@@ -186,6 +201,17 @@ async def test_a_potential_match_is_decided_by_a_person(stage: Any, decision: An
     )
     with pytest.raises(BulkheadError, match="no_review_required"):
         await reports.review(stage.store, report_id, screening_id, word, "user:other", stage.now)
+
+
+async def test_a_review_sent_again_changes_nothing_and_another_word_is_refused(stage: Any) -> None:
+    """The account is asked again when its answer is lost, and then says that the report was changed."""
+    report_id, screening_id = await waiting_for_review(stage)
+    word, other = ReviewDecision(decision="confirmed"), ReviewDecision(decision="dismissed")
+    later = stage.now + timedelta(seconds=9)
+    reviewed = await reports.review(stage.store, report_id, screening_id, word, "user:r", stage.now)
+    assert await reports.review(stage.store, report_id, screening_id, word, "user:r", later) == reviewed
+    with pytest.raises(BulkheadError, match="no_review_required"):
+        await reports.review(stage.store, report_id, screening_id, other, "user:r", later)
 
 
 async def test_only_what_waits_is_reviewed(stage: Any) -> None:

@@ -7,7 +7,7 @@ from shared.access.failures import AccessError, Failure, unavailable
 from shared.access.models import Account, CredentialName
 from shared.core.caller import TokenCaller
 from shared.core.errors import BulkheadError, Kind
-from shared.core.ids import RequestId, is_id
+from shared.core.ids import RequestId, TenantId, is_id, new_id
 from shared.tenants.life_cycle import LifeCycle
 from shared.tenants.models import DaemonChange, Registration
 from shared.tenants.ports import ManagedApplication
@@ -17,6 +17,7 @@ from tests.fakes import (
     CONTOSO_HR,
     FRONT_END,
     PUBLISHER,
+    START,
     FakeApplications,
     FakeBroker,
     ManualClock,
@@ -62,7 +63,8 @@ def life_cycle(documents: Any, broker: FakeBroker, *, account: Any = CONTOSO_HR.
 
 
 async def register(made: Any, **changes: Any) -> Any:
-    return await made.register(msgspec.structs.replace(WANTED, **changes), OPERATOR, RequestId("req_1"))
+    tenant_id = TenantId(new_id("ten", START))
+    return await made.register(tenant_id, msgspec.structs.replace(WANTED, **changes), OPERATOR, RequestId("req_1"))
 
 
 async def test_directory_and_account_come_from_resource_manager(documents: Any, broker: FakeBroker) -> None:

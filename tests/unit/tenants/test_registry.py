@@ -185,6 +185,12 @@ async def test_a_new_tenant_is_seen_at_once(registry: Registry) -> None:
     assert len(await registry.of_directory(CONTOSO)) == 2
 
 
+async def test_a_tenant_stored_again_is_the_one_that_is_stored(registry: Registry) -> None:
+    """The account is asked again when its answer is lost, and then says that the tenant exists."""
+    first = await registry.add(CONTOSO_RETAIL.tenant())
+    assert await registry.add(CONTOSO_RETAIL.tenant(name="Other")) == first
+
+
 @pytest.mark.parametrize(
     "tenant_id",
     ["", "ten_", "ten_00000000000000000000000000", "../tenants", "rep_contoso100000000000000000", "ten_x/y"],
