@@ -57,19 +57,22 @@ class _Contestant:
         return {"cpu": time.process_time() - cpu, "walls": walls, "tls": self._tls.begun - tls}
 
     async def at_once(self, count: int, width: int) -> dict[str, Any]:
-        """`count` invocations, `width` at a time, each of them keeping to its tenant: seconds and TLS connections."""
+        """`count` invocations, `width` at a time, each lane keeping to its tenant: how many end in a second, and TLS.
+
+        Counted without the first and the last `width`, while all set out in step and some lanes have ended.
+        """
         assert self._invoke is not None
         invoke, tls = self._invoke, self._tls.begun
-        left = itertools.repeat(None, count)
+        left, ends = itertools.repeat(None, count), []
 
         async def lane(tenant: BenchTenant) -> None:
             for _ in left:
                 await invoke(tenant)
+                ends.append(time.perf_counter())
 
-        began, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(lane(next(self._turn)) for _ in range(width)))
-        seconds = time.perf_counter() - began
-        return {"seconds": seconds, "cpu": time.process_time() - cpu, "tls": self._tls.begun - tls}
+        per_second = (count - 2 * width) / (ends[-width - 1] - ends[width - 1])
+        return {"per_second": per_second, "tls": self._tls.begun - tls}
 
     async def end(self) -> None:
         await self._stack.aclose()
