@@ -1,7 +1,8 @@
 """One port for several instances: each connection goes to the next instance in turn, bytes pass unchanged.
 
 Balancing connections instead of requests keeps every request as the client sent it (length, host, chunks), as a load
-balancer below HTTP would.
+balancer below HTTP would. While no instance is up, a connection waits for one; after a while it is answered with 503,
+as Azure's front end does.
 """
 
 import asyncio
@@ -9,14 +10,24 @@ import contextlib
 from asyncio import StreamReader, StreamWriter
 
 _CHUNK = 65536
+_PAUSE = 0.05  # seconds between two looks for an instance
+_LINGER = 1.0  # seconds for a refused client to finish its request: a close before would reset it, answer and all
+_UNAVAILABLE = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: text/plain\r\nContent-Length: 27\r\n"
+    b"Connection: close\r\n\r\nThe service is unavailable."
+)
 
 
 class FrontDoor:
     """A TCP round robin on a loopback port."""
 
-    def __init__(self, ports: list[int]) -> None:
-        """`ports` of the instances on 127.0.0.1; one that does not answer is passed over."""
+    def __init__(self, ports: list[int], *, patience: float = 1.0) -> None:
+        """`ports` of the instances on 127.0.0.1; one that does not answer is passed over.
+
+        `patience` is how many seconds a connection waits while none does.
+        """
         self._ports = ports
+        self._patience = patience
         self._turn = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
@@ -49,8 +60,7 @@ class FrontDoor:
     async def _pass(self, reader: StreamReader, writer: StreamWriter) -> None:
         instance = await self._next_instance()
         if instance is None:
-            writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            await writer.drain()
+            await _refuse(reader, writer)
             return
         theirs, ours = instance
         try:
@@ -63,12 +73,26 @@ class FrontDoor:
             ours.close()
 
     async def _next_instance(self) -> tuple[StreamReader, StreamWriter] | None:
-        for _ in self._ports:
-            port = self._ports[self._turn % len(self._ports)]
-            self._turn += 1
-            with contextlib.suppress(OSError):
-                return await asyncio.open_connection("127.0.0.1", port)
-        return None
+        time = asyncio.get_running_loop().time
+        until = time() + self._patience
+        while True:
+            for _ in self._ports:
+                port = self._ports[self._turn % len(self._ports)]
+                self._turn += 1
+                with contextlib.suppress(OSError):
+                    return await asyncio.open_connection("127.0.0.1", port)
+            if time() >= until:
+                return None
+            await asyncio.sleep(_PAUSE)
+
+
+async def _refuse(reader: StreamReader, writer: StreamWriter) -> None:
+    writer.write(_UNAVAILABLE)
+    writer.write_eof()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            while await reader.read(_CHUNK):
+                pass
 
 
 async def _copy(reader: StreamReader, writer: StreamWriter) -> None:
