@@ -127,9 +127,10 @@ async def review_screening(call: TenantCall) -> Answer:
     report_id, screening_id, decision = call.path("report_id"), call.path("screening_id"), call.body(ReviewDecision)
     async with call.account(report_id, writes=True) as account:
 
-        async def work(_: str) -> Answer:
+        async def work(begun_by: str) -> Answer:
+            again = begun_by != call.request_id
             reviewed = await reports.review(
-                ScreeningStore(account), report_id, screening_id, decision, call.caller.actor, call.now
+                ScreeningStore(account), report_id, screening_id, decision, call.caller.actor, call.now, again=again
             )
             return answer(reviewed.value, etag=reviewed.etag)
 

@@ -6,8 +6,8 @@ a crash the same request, sent again, takes over as soon as nobody holds it. The
 
 So the same work may be done again, even while the first still runs unseen. It has its effect once all the same:
 candidates, authorizations, reports and tenants are made under the record's id, and what has that id already is given (a
-report's jobs of the second time name screenings that it does not have, and end); a review that is there already by the
-same person, and what the same request has canceled, is the answer; a lock is set again.
+report's jobs of the second time name screenings that it does not have, and end); a work that is done again knows that
+it is, and takes a cancellation, or the same review by the same person, for its own; a lock is set again.
 
 A queued order's `jti` claims its report's id for good.
 """

@@ -99,11 +99,18 @@ async def cancel(store: ScreeningStore, report_id: str, now: datetime, *, again:
 
 
 async def review(
-    store: ScreeningStore, report_id: str, screening_id: str, decision: ReviewDecision, actor: str, now: datetime
+    store: ScreeningStore,
+    report_id: str,
+    screening_id: str,
+    decision: ReviewDecision,
+    actor: str,
+    now: datetime,
+    *,
+    again: bool = False,
 ) -> Versioned[Report]:
-    """Confirm or dismiss a potential match. The same word of the same actor again changes nothing.
+    """Confirm or dismiss a potential match. Raises BulkheadError: not_found, conflict when none waits for it.
 
-    Raises BulkheadError: not_found, conflict when no potential match waits for it.
+    `again`: this request was begun before, and may have reviewed it then.
     """
     verdict = Review(decision=decision.decision, reviewed_by=actor, reviewed_at=rfc3339(now))
 
@@ -111,14 +118,17 @@ async def review(
         screening = rules.find(report, ScreeningId(screening_id))
         if screening is None:
             raise BulkheadError(Kind.NOT_FOUND, "not_found", "There is no such screening.")
-        there = screening.review
-        if there is not None and (there.decision, there.reviewed_by) == (verdict.decision, verdict.reviewed_by):
-            return report
+        if screening.review == verdict or (again and _same_word(screening.review, verdict)):
+            return report  # this request's own: only the account's answer was lost
         if not screening.review_required:
             raise BulkheadError(Kind.CONFLICT, "no_review_required", "This screening waits for no review.")
         return rules.review(report, screening.id, verdict, rfc3339(now))
 
     return await change_report(store, report_id, decide)
+
+
+def _same_word(one: Review | None, other: Review) -> bool:
+    return one is not None and (one.decision, one.reviewed_by) == (other.decision, other.reviewed_by)
 
 
 async def change_report(

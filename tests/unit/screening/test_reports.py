@@ -203,15 +203,30 @@ async def test_a_potential_match_is_decided_by_a_person(stage: Any, decision: An
         await reports.review(stage.store, report_id, screening_id, word, "user:other", stage.now)
 
 
-async def test_a_review_sent_again_changes_nothing_and_another_word_is_refused(stage: Any) -> None:
-    """The account is asked again when its answer is lost, and then says that the report was changed."""
+async def test_a_review_whose_answer_is_lost_is_there(stage: Any) -> None:
+    """The account is asked again then, and says that the report was changed."""
+    report_id, screening_id = await waiting_for_review(stage)
+    word, store = ReviewDecision(decision="confirmed"), stage.store
+    replace = stage.documents.replace
+
+    async def twice(*arguments: Any) -> Any:
+        await replace(*arguments)
+        return await replace(*arguments)
+
+    stage.documents.replace = twice
+    reviewed = await reports.review(store, report_id, screening_id, word, "user:r", stage.now)
+    assert reviewed.value == await stage.report(report_id)
+
+
+async def test_a_review_that_is_carried_on_finds_what_it_said(stage: Any) -> None:
     report_id, screening_id = await waiting_for_review(stage)
     word, other = ReviewDecision(decision="confirmed"), ReviewDecision(decision="dismissed")
-    later = stage.now + timedelta(seconds=9)
-    reviewed = await reports.review(stage.store, report_id, screening_id, word, "user:r", stage.now)
-    assert await reports.review(stage.store, report_id, screening_id, word, "user:r", later) == reviewed
-    with pytest.raises(BulkheadError, match="no_review_required"):
-        await reports.review(stage.store, report_id, screening_id, other, "user:r", later)
+    store, later = stage.store, stage.now + timedelta(seconds=9)
+    reviewed = await reports.review(store, report_id, screening_id, word, "user:r", stage.now)
+    assert await reports.review(store, report_id, screening_id, word, "user:r", later, again=True) == reviewed
+    for said, actor, again in ((word, "user:r", False), (other, "user:r", True), (word, "user:other", True)):
+        with pytest.raises(BulkheadError, match="no_review_required"):
+            await reports.review(store, report_id, screening_id, said, actor, later, again=again)
 
 
 async def test_only_what_waits_is_reviewed(stage: Any) -> None:
