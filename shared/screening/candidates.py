@@ -93,7 +93,12 @@ async def withdraw(store: ScreeningStore, candidate_id: str, authorization_id: s
     current = await store.authorization(candidate_id, authorization_id)
     if current.value.withdrawn_at is None:
         withdrawn = msgspec.structs.replace(current.value, withdrawn_at=rfc3339(now))
-        await store.replace_authorization(withdrawn, current.etag)
+        try:
+            await store.replace_authorization(withdrawn, current.etag)
+        except BulkheadError as error:
+            # Nothing but a withdrawal changes it: another request's, or this one's, when the account's answer was lost.
+            if error.kind is not Kind.PRECONDITION_FAILED:
+                raise
     await _cancel_open(store, candidate_id, "candidate_withdrew_consent", now, authorization_id)
 
 

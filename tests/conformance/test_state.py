@@ -213,3 +213,17 @@ async def test_every_acknowledged_write_survives_kills(tmp_path: Path, monkeypat
             assert (await client.arm("GET", path))["properties"]["principalId"] == prepared.principal_id
         assert await client.secondary_key() not in acknowledged.replaced_keys
     assert min(acknowledged.counts()) >= ROUNDS
+
+
+def test_an_older_state_gets_the_containers_that_came_later(tmp_path: Path) -> None:
+    old = StandIn(tmp_path)
+    old.azure.cosmos.drop_account(publisher.REGISTRY)
+    old.azure.cosmos.create_database(publisher.REGISTRY, "bulkhead")
+    old.world.storage.close()
+
+    new = StandIn(tmp_path)
+
+    assert new.azure.cosmos._store.databases(publisher.REGISTRY)["bulkhead"].containers.keys() == {
+        "tenants", "anchors", "idempotency",
+    }  # fmt: skip
+    new.world.storage.close()

@@ -154,6 +154,20 @@ async def test_withdrawal_keeps_the_evidence_and_cancels_what_is_pending_under_i
     assert await stage.report(untouched.id) == untouched
 
 
+async def test_a_withdrawal_whose_answer_is_lost_goes_on(stage: Any) -> None:
+    """The account is asked again then, and says that the authorization was changed."""
+    report = await stage.ordered()
+    replace = stage.documents.replace
+
+    async def twice(*arguments: Any) -> Any:
+        await replace(*arguments)
+        return await replace(*arguments)
+
+    stage.documents.replace = twice
+    await candidates.withdraw(stage.store, report.candidate_id, report.authorization_id, stage.now)
+    assert (await stage.report(report.id)).status == "canceled"
+
+
 async def test_withdrawing_again_changes_nothing_but_finishes_what_was_left(stage: Any) -> None:
     report = await stage.ordered()
     stage.documents.failures_after = [BulkheadError(Kind.UNAVAILABLE, "crash", "The first try ended after one write.")]
