@@ -5,7 +5,7 @@ It plays those who are no part of Bulkhead: customers, administrators, users sig
 
 import uuid
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -18,7 +18,7 @@ from infra.local.standin.customers import CertificateFormat, CredentialKind, Cus
 from infra.local.standin.locks import Level
 from infra.local.standin.server import IDENTITY_PATH, Dispatcher
 from infra.local.standin.settings import Settings
-from infra.local.standin.wire import SERVICES, FaultRule, ServiceName
+from infra.local.standin.wire import SERVICES, FaultRule, Milliseconds, ServiceName
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,6 +57,10 @@ class _Regeneration(_Body):
 
 class _Faults(_Body):
     rules: list[FaultRule]
+
+
+class _JournalQuery(_Body):
+    since: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Control:
@@ -147,7 +151,8 @@ class Control:
         return web.json_response({"access_token": token}, status=201)
 
     async def _read_journal(self, request: web.Request) -> web.Response:
-        entries, following = self._world.journal.since(int(request.query.get("since", "0")))
+        wanted = msgspec.convert(dict(request.query), _JournalQuery, strict=False)
+        entries, following = self._world.journal.since(wanted.since)
         return web.json_response({"entries": [asdict(entry) for entry in entries], "next": following})
 
     async def _read_latency(self, _request: web.Request) -> web.Response:
@@ -155,7 +160,7 @@ class Control:
 
     async def _set_latency(self, request: web.Request) -> web.Response:
         """Replaces all latencies; a service that is not named has none."""
-        self._world.weather.set_latency(await _read(request, dict[ServiceName, float]))
+        self._world.weather.set_latency(await _read(request, dict[ServiceName, Milliseconds]))
         return await self._read_latency(request)
 
     async def _read_faults(self, _request: web.Request) -> web.Response:

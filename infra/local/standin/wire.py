@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
+from msgspec import Meta
 
-from infra.local.standin.settings import Settings
+from infra.local.standin.settings import Seconds, Settings
 from infra.local.standin.storage import Storage
 
 type ServiceName = Literal[
@@ -22,6 +23,9 @@ type ServiceName = Literal[
 SERVICES: tuple[ServiceName, ...] = (
     "entra", "managed_identity", "key_vault", "resource_manager", "graph", "cosmos", "service_bus",
 )  # fmt: skip
+
+
+type Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]  # an hour: longer ones are slips
 
 
 @dataclass(slots=True)
@@ -139,16 +143,18 @@ class FaultRule(msgspec.Struct, forbid_unknown_fields=True):
     service: ServiceName
     operation: str | None = None
     target: str | None = None
-    status: int | None = None
-    retry_after: float | None = None
-    delay_ms: float | None = None
+    status: Annotated[int, Meta(ge=400, le=599)] | None = None
+    retry_after: Seconds | None = None
+    delay_ms: Milliseconds | None = None
     drop: bool | Literal["request", "answer"] = False
-    times: int | None = None
-    probability: float = 1.0
+    times: Annotated[int, Meta(ge=0)] | None = None  # that are left
+    probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
     def __post_init__(self) -> None:
         if self.retry_after is not None and self.status is None:
             self.status = 429
+        if self.status is None and not self.delay_ms and not self.drop:
+            raise ValueError("A fault needs something to do: `status`, `retry_after`, `delay_ms` or `drop`")
 
 
 class Weather:
