@@ -52,7 +52,7 @@ class App:
         self._transport = SharedTransport(session, settings.proxy)
         self._identity = self._managed_identity(settings.identity_client_id)
         documents = registry_documents(self._transport, settings.registry_endpoint, self._identity)
-        accounts = TenantAccounts(settings.proxy)
+        accounts = TenantAccounts(settings.proxy, settings.accounts)
         self._connections.push_async_callback(accounts.close)
         self.settings = settings
         self.clock: Clock = SystemClock()

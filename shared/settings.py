@@ -47,6 +47,7 @@ class Settings:
     federated_daemons: bool  # whether daemons may be registered that trust the managed identity instead of a secret
     share_leases: bool
     instances: int  # most instances, over all functions, that open tenants' accounts at a time
+    accounts: int  # most tenants' accounts that a process keeps connections to
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -83,6 +84,7 @@ class Settings:
             federated_daemons=reader.choice("BULKHEAD_FEDERATED_DAEMONS", ("on", "off"), default="off") == "on",
             share_leases=reader.choice("BULKHEAD_SHARE_LEASES", ("on", "off"), default="on") == "on",
             instances=reader.count("BULKHEAD_INSTANCES_AT_MOST", default=40, most=1000),
+            accounts=reader.count("BULKHEAD_ACCOUNTS_AT_MOST", default=32, most=1000),
         )
         if reader.problems:
             raise SettingsError(reader.problems)

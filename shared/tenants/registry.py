@@ -40,7 +40,7 @@ class _Renewal:
 class Registry:
     """Finds and keeps tenants."""
 
-    def __init__(self, documents: Documents, clock: Clock, *, lifetime: float = 2, capacity: int = 10_000) -> None:
+    def __init__(self, documents: Documents, clock: Clock, *, lifetime: float = 2, capacity: int = 1_000) -> None:
         self._documents = documents
         self._clock = clock
         self._lifetime = lifetime

@@ -67,6 +67,7 @@ def test_blank_is_missing() -> None:
         ("BULKHEAD_KEEP_KEY_AT_MOST", "601"),
         ("BULKHEAD_INSTANCES_AT_MOST", "0"),
         ("BULKHEAD_INSTANCES_AT_MOST", "1.5"),
+        ("BULKHEAD_ACCOUNTS_AT_MOST", "1001"),
         ("BULKHEAD_SHARE_LEASES", CANARY),
         ("BULKHEAD_FEDERATED_DAEMONS", "true"),
         ("ServiceBusConnection__fullyQualifiedNamespace", None),
