@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Queues:
         await put_on_queue(self.client.endpoints.service_bus_connection_string, messages)
 
     async def send(self, messages: list[str]) -> None:
-        """Put signed orders on the queue, and wait until Bulkhead has dealt with as many."""
+        """Put signed orders on the queue, and wait until Bulkhead has taken as many; it may have put some off."""
         _, since = await self.client.journal()
         await self.put(messages)
         await self.done(QUEUE, len(messages), since)
@@ -48,8 +49,8 @@ class Queues:
                 return
             await asyncio.sleep(_POLL)
 
-    async def rejected(self, count: int) -> dict[str, str]:
-        """The rejected messages, body and reason: as soon as there are `count`, or what there is after 15 seconds."""
+    async def rejected(self, messages: Collection[str]) -> dict[str, str]:
+        """Those of `messages` that were rejected, with the reason: once all were, or what there is after 15 seconds."""
         string = self.client.endpoints.service_bus_connection_string
         found: dict[str, str] = {}
         async with (
@@ -58,10 +59,11 @@ class Queues:
         ):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LONGEST_WAIT):
-                    while len(found) < count:
+                    while len(found) < len(messages):
                         for message in await receiver.peek_messages(max_message_count=100):
                             properties = message.application_properties or {}
-                            found[str(message)] = _text(properties.get(b"reason") or properties.get("reason"))
+                            if (text := str(message)) in messages:
+                                found[text] = _text(properties.get(b"reason") or properties.get("reason"))
                         await asyncio.sleep(_POLL)
         return found
 

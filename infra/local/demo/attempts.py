@@ -111,7 +111,7 @@ class Attempts:
         )
         unsigned = sent.rpartition(".")[0] + "."
         await self.queues.send([forged, unsigned, sent])
-        rejected = await self.queues.rejected(2)
+        rejected = await self.queues.rejected([forged, unsigned])
         for text, reason, who in (
             (forged, "bad_signature", f"an order signed by {a.name} in {b.name}'s name"),
             (unsigned, "bad_signature", f"{b.name}'s order with its signature cut off"),
