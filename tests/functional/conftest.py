@@ -15,6 +15,7 @@ import pytest_asyncio
 from infra.local import endpoints
 from infra.local.client import Client
 from infra.local.company import Company
+from infra.local.demo.intruder import Intruder
 from infra.local.endpoints import Endpoints
 from infra.local.lab import Lab
 from infra.local.stack import choose_ports
@@ -57,3 +58,13 @@ async def acme(lab: Lab) -> Company:
 async def globex(lab: Lab) -> Company:
     """Its daemon signs in with a certificate."""
     return await lab.company("certificate")
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def intruder(lab: Lab) -> AsyncIterator[Intruder]:
+    """Whoever holds a credential, token or key, and tries what it opens."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in lab.client.endpoints.env.items():
+            patch.setenv(name, value)
+        async with Intruder(lab.client.endpoints) as intruder:
+            yield intruder

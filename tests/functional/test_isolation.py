@@ -1,7 +1,6 @@
 """One tenant's users, daemon and keys on another tenant: refused, whatever they try."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -9,7 +8,6 @@ from azure.core.exceptions import HttpResponseError
 
 from infra.local.company import Company, authorization
 from infra.local.demo.intruder import Intruder
-from infra.local.lab import Lab
 from infra.local.people import candidate
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -28,15 +26,6 @@ async def theirs(globex: Company) -> dict[str, str]:
         "screening": report["screenings"][0]["id"],
         "authorization": report["authorization_id"],
     }
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def intruder(lab: Lab) -> AsyncIterator[Intruder]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in lab.client.endpoints.env.items():
-            patch.setenv(name, value)
-        async with Intruder(lab.client.endpoints) as intruder:
-            yield intruder
 
 
 @pytest.mark.parametrize("header", [False, True], ids=["plain", "with Bulkhead-Tenant"])

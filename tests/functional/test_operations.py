@@ -4,12 +4,10 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from azure.cosmos.aio import CosmosClient
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
@@ -40,15 +38,6 @@ async def verified(lab: Lab, company: Company) -> tuple[int, dict[str, Any]]:
     code, out, error = await operate(lab, "access-log", "verify", "--tenant", company.id, "--json")
     assert error == ""
     return code, json.loads(out)
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def intruder(lab: Lab) -> AsyncIterator[Intruder]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in lab.client.endpoints.env.items():
-            patch.setenv(name, value)
-        async with Intruder(lab.client.endpoints) as intruder:
-            yield intruder
 
 
 async def test_whole_log_verifies_and_the_look_itself_is_on_record(lab: Lab) -> None:

@@ -5,7 +5,7 @@ All in Azure's own SDKs or plain requests under Azure's own host names, from out
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote
@@ -30,15 +30,6 @@ EXCHANGE = "api://AzureADTokenExchange"
 DATA, CONTROL = "BULKHEAD_IDENTITY_CLIENT_ID", "BULKHEAD_CONTROL_IDENTITY_CLIENT_ID"
 
 type Send = Callable[..., Awaitable[int]]
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def intruder(lab: Lab) -> AsyncIterator[Intruder]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in lab.client.endpoints.env.items():
-            patch.setenv(name, value)
-        async with Intruder(lab.client.endpoints) as intruder:
-            yield intruder
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
