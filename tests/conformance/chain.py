@@ -62,7 +62,6 @@ class Chain:
         telemetry.quieten_sdks()
         # aiohttp made its one verifying context at import, before this stand-in's authority was there.
         aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(cafile=cloud.endpoints.ca_bundle)
-        self._open_before = len(asyncio.get_running_loop()._selector.get_map())
         self.cloud = cloud
         self.clock = MovableClock(cloud)
         self._session = open_session()
@@ -86,19 +85,7 @@ class Chain:
         await self._accounts.close()
         await self._registry_client.close()
         await self._session.close()
-        await self._hang_up()
         self.cloud._shift = 0.0
-
-    async def _hang_up(self) -> None:
-        """Wait for connections of requests that were given up: TLS says goodbye, and their sessions do not wait for it.
-
-        Else a later test that happens to collect garbage would fail for an unclosed socket of this one.
-        """
-        open_files = asyncio.get_running_loop()._selector.get_map()
-        for _ in range(1_000):
-            if len(open_files) <= self._open_before:
-                break
-            await asyncio.sleep(0.005)
 
     async def register(self, deployed: Any, kind: CredentialKind = "secret") -> Tenant:
         """Put a deployed tenant into the registry."""
