@@ -1,9 +1,12 @@
 """The Functions app: registers what this deployment's plane serves. Holds no logic."""
 
-import azure.functions as func
+from shared.loading import loading
 
-from shared.entrypoints import http_candidates, http_public, http_reports, http_tenants, http_unknown, jobs
-from shared.settings import Settings
+with loading():
+    import azure.functions as func
+
+    from shared.entrypoints import http_candidates, http_public, http_reports, http_tenants, http_unknown, jobs
+    from shared.settings import Settings
 
 app = func.FunctionApp()
 app.register_functions(http_public.blueprint)
