@@ -39,6 +39,9 @@ _ATTEMPTS = 5  # listed, regenerated, listed again, once more for the other key;
 # enters brings a registry entry that is up to 2 seconds old; so a lock is in force everywhere within 5.
 _STANDING_EVERY = 1.25
 _STANDING_WITHIN = 1.5
+# Share of its patience for which an account may keep invocations waiting before more of them are let in to wait too: so
+# a tenant whose account hangs does not fill the process.
+_QUEUE = 0.25
 _RECORDERS = 2_000  # writers of access logs remembered; a forgotten one begins a new chain
 
 
@@ -73,6 +76,7 @@ class Broker:
         self._budgets: dict[str, Budget] = {}
         self._recorders: OrderedDict[tuple[TenantId, Account], Recorder] = OrderedDict()
         self._failed: dict[Target, tuple[float, AccessError]] = {}
+        self._waiting: dict[Target, dict[object, float]] = {}  # invocations without a key, and since when
         self._looks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -100,14 +104,24 @@ class Broker:
 
         The key and its listing's number. Raises BulkheadError.
         """
+        target = compartment.target
+        waiting, me, now = self._waiting.setdefault(target, {}), object(), self._clock.monotonic()
+        if waiting and now - next(iter(waiting.values())) >= self._limits.patience * _QUEUE:
+            raise unavailable(_unanswered(compartment))
+        waiting[me] = now
         try:
             async with asyncio.timeout(self._limits.patience):
                 return await self._disclose(compartment, lease, newer_than)
         except TimeoutError:
-            raise unavailable(AccessError(5, Failure.TRANSIENT)) from None
+            self._remember(target, late := _unanswered(compartment))
+            raise unavailable(late) from None
         except AccessError as error:
-            self._remember(compartment.target, error)
+            self._remember(target, error)
             raise unavailable(error) from error
+        finally:
+            del waiting[me]
+            if not waiting:
+                self._waiting.pop(target, None)
 
     async def _disclose(self, compartment: Compartment, lease: Lease, newer_than: int) -> tuple[AccountKey, int]:
         for _ in range(_ATTEMPTS):
@@ -243,6 +257,10 @@ class Broker:
         else:
             if compartment in self._open:
                 self._open[compartment] = self._look_later(compartment)
+
+
+def _unanswered(compartment: Compartment) -> AccessError:
+    return AccessError(3 if compartment.retrieving else 5, Failure.UNANSWERED)
 
 
 class _Holder:

@@ -94,6 +94,11 @@ class Compartment:
 
     # --- the key -----------------------------------------------------------------------------------------------
 
+    @property
+    def retrieving(self) -> bool:
+        """Whether a retrieval is under way."""
+        return self._flight is not None
+
     def has_key(self, newer_than: int) -> bool:
         """Whether `keys` would answer without a retrieval."""
         return self._keyring is not None and self._generation > newer_than and self._good_for() > 0
@@ -136,7 +141,7 @@ class Compartment:
             async with asyncio.timeout(self._limits.patience):
                 keyring, source = await self._steps.retrieve(self.target, self._budget, self._token)
         except TimeoutError as error:
-            raise AccessError(3, Failure.TRANSIENT) from bare(error)
+            raise AccessError(3, Failure.UNANSWERED) from bare(error)
         except AccessError as error:
             raise bare(error) from None
         if self._flight is not asyncio.current_task():  # given up, though whoever was asked answered all the same

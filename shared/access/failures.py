@@ -22,6 +22,7 @@ class Failure(StrEnum):
     NOT_FOUND = "not_found"  # credential, daemon application or account does not exist
     THROTTLED = "throttled"
     TRANSIENT = "transient"
+    UNANSWERED = "unanswered"  # no answer in the time that an invocation has
     MISCONFIGURED = "misconfigured"  # an answer that only an operator can change
     KEYS_REFUSED = "keys_refused"  # Cosmos DB takes none of the keys that Resource Manager lists
     OVER_BUDGET = "over_budget"  # our own share of the account's budget is used up
@@ -50,6 +51,7 @@ REACTIONS: dict[Failure, Reaction] = {
     Failure.NOT_FOUND: Reaction(1, 0, 5, "tenant_access_missing", 60),
     Failure.THROTTLED: Reaction(2, 1, 5, "tenant_access_throttled", 5),
     Failure.TRANSIENT: Reaction(3, 0.2, 0, "tenant_access_interrupted", 5),
+    Failure.UNANSWERED: Reaction(1, 0, 5, "tenant_access_unanswered", 10),
     Failure.MISCONFIGURED: Reaction(1, 0, 5, "tenant_access_misconfigured", 300),
     Failure.KEYS_REFUSED: Reaction(1, 0, 2, "tenant_access_keys_refused", 10),
     Failure.OVER_BUDGET: Reaction(3, 0, 0, "tenant_access_over_budget", 5),

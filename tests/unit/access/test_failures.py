@@ -23,6 +23,7 @@ EXPECTED: dict[Failure, tuple[list[float], float]] = {
     Failure.NOT_FOUND: ([], 5),
     Failure.THROTTLED: ([1.0], 5),
     Failure.TRANSIENT: ([0.2, 0.4], 0),
+    Failure.UNANSWERED: ([], 5),
     Failure.MISCONFIGURED: ([], 5),
 }
 
@@ -183,6 +184,41 @@ async def test_failures_of_many_tenants_do_not_pile_up(
     azure.deny(fabrikam)
     await refusal(broker, fabrikam)
     assert set(broker._failed) == {fabrikam}
+
+
+@pytest.mark.parametrize(("service", "step"), [("vault", 1), ("manager", 1), ("account", 5)])
+async def test_a_tenant_that_hangs_holds_few_invocations(
+    azure: FakeAzure, broker: Broker, contoso: Target, fabrikam: Target, service: str, step: int
+) -> None:
+    """One a second: those of the first quarter of the patience wait, who comes later is told so at once."""
+    azure.delays[service] = 10_000
+    waiting, told = [], []
+    for _ in range(int(LIMITS.patience) - 1):
+        waiting.append(asyncio.create_task(refusal(broker, contoso)))
+        await asyncio.sleep(1)
+        told.append(waiting[-1].done())
+    assert told == [False] * 5 + [True] * 14
+    refused = [await one for one in waiting]
+    assert {error.code for error in refused} == {"tenant_access_unanswered"}
+    assert {error.retry_after for error in refused} == {10}
+    assert {f"step {3 if step < 5 else 5} of 5" in error.detail for error in refused} == {True}
+    azure.delays.clear()
+    await opens(broker, fabrikam)
+    assert not broker._waiting
+
+
+async def test_a_tenant_that_hung_is_asked_again_seconds_later(
+    azure: FakeAzure, broker: Broker, contoso: Target, fabrikam: Target
+) -> None:
+    azure.delays["account"] = 10_000
+    assert (await refusal(broker, contoso)).code == "tenant_access_unanswered"
+    azure.delays.clear()
+    asked = azure.count("vault")
+    assert (await refusal(broker, contoso)).code == "tenant_access_unanswered"
+    assert azure.count("vault") == asked
+    await opens(broker, fabrikam)
+    await asyncio.sleep(REACTIONS[Failure.UNANSWERED].remembered)
+    await opens(broker, contoso)
 
 
 async def test_an_error_that_nobody_foresaw_is_nobody_else_s(azure: FakeAzure, broker: Broker, contoso: Target) -> None:
