@@ -36,6 +36,8 @@ _FIELD = re.compile(r"[a-z_]+")
 # "Designing resilient applications with Azure Cosmos DB SDKs". With one region the SDK leaves these to us.
 _PASSING = frozenset({408, 410, 449, 500, 502, 503, 504})
 _LATER = _PASSING | {401, 403}  # likely to be well later, but not within a moment
+# Seconds for one operation with all its attempts: an account that hangs must not hold for minutes whoever works on it.
+_WITHIN = 20.0
 _PAUSE = 0.2  # seconds before what may pass is tried again; doubled before the third attempt
 _BEHIND = 1002  # sub-status of a 404: the replica has not yet seen what this client wrote
 
@@ -147,7 +149,7 @@ class _Client:
             retry_throttle_total=3,
             retry_throttle_backoff_max=5,
             connection_timeout=10,
-            read_timeout=20,
+            read_timeout=6,  # the default of the SDK for .NET; here it would be 65
         )
         self._containers: dict[str, ContainerProxy] = {}
         self._ready = False
@@ -257,6 +259,14 @@ class CosmosDocuments:
         return [_document(item) for item in await self._call(query.container, first)]
 
     async def _call[T](self, container: str, operation: Callable[[ContainerProxy], Awaitable[T]], *answers: int) -> T:
+        """Run one operation, within `_WITHIN`. Raises BulkheadError, or the SDK's error for `answers`."""
+        try:
+            async with asyncio.timeout(_WITHIN):
+                return await self._try(container, operation, *answers)
+        except TimeoutError as error:
+            raise _no_answer() from error
+
+    async def _try[T](self, container: str, operation: Callable[[ContainerProxy], Awaitable[T]], *answers: int) -> T:
         """Run one operation, up to three times.
 
         Again with a renewed key when the account refuses the key or the lease is too old: a key that was regenerated
@@ -309,6 +319,10 @@ def _unavailable(error: AzureError) -> BulkheadError:
         return BulkheadError(Kind.TOO_LARGE, "document_too_large", "The document is too large.")
     if isinstance(status, int) and 400 <= status < 500 and status not in _LATER and not _behind(error):
         return BulkheadError(Kind.BROKEN, "account_refused", f"The account refused the request with status {status}.")
+    return _no_answer()
+
+
+def _no_answer() -> BulkheadError:
     return BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "The account does not answer.", retry_after=5)
 
 

@@ -144,6 +144,8 @@ async def answered(*outcomes: Any, answers: tuple[int, ...] = ()) -> tuple[Any, 
         outcome = left.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
+        if isinstance(outcome, asyncio.Event):
+            await outcome.wait()
         return outcome
 
     left, signer, accounts = list(outcomes), Renewing(), TenantAccounts(None)
@@ -223,3 +225,8 @@ async def test_what_does_not_pass_is_told_at_once(status: int) -> None:
 async def test_a_missing_document_is_an_answer(sub_status: Any) -> None:
     with pytest.raises(CosmosHttpResponseError):
         await answered(error(404, sub_status), answers=(404,))
+
+
+async def test_an_operation_that_hangs_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cosmos, "_WITHIN", 0.05)
+    assert await answered(asyncio.Event()) == ("account_unavailable", [])
