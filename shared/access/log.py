@@ -6,17 +6,22 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared.access.documents import Document, Documents, Json, Query
-from shared.core.audit import AccessRecord, Flaw, Head, verify
+from shared.core.audit import AccessRecord, Disclosure, Flaw, Head, verify
 from shared.core.errors import BulkheadError, Kind
 
 CONTAINER = "access_log"
 _PAGE = 100
 
 
-def record_document(record: AccessRecord, month: str) -> Json:
+def month_of(disclosed: Disclosure) -> str:
+    """The partition of a record: its own month, so that the order of ids goes on from one partition to the next."""
+    return disclosed.time[:7]
+
+
+def record_document(record: AccessRecord) -> Json:
     """How a record is stored."""
     body: Json = msgspec.to_builtins(record)
-    return body | {"kind": "record", "month": month}
+    return body | {"kind": "record", "month": month_of(record)}
 
 
 def head_document(head: Head, month: str) -> Json:

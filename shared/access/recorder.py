@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from shared.access import log
 from shared.access.documents import DocumentExistsError, Documents
@@ -59,9 +60,11 @@ class Recorder:
     def _write_next(self, before: "asyncio.Task[None] | None" = None) -> None:
         """Write the next batch, in the context of whoever signs it. The process ends when the one before was ended."""
         self._waiting = [one for one in self._waiting if not one.written.done()]
-        batch, self._writing = self._waiting[:_MOST], None
-        if batch and (before is None or not before.cancelled()):
-            del self._waiting[:_MOST]
+        self._writing = None
+        if self._waiting and (before is None or not before.cancelled()):
+            month = log.month_of(self._waiting[0].disclosed)  # one partition
+            batch = list(takewhile(lambda one: log.month_of(one.disclosed) == month, self._waiting[:_MOST]))
+            del self._waiting[: len(batch)]
             self._writing = asyncio.create_task(self._write(batch), context=batch[-1].context)
             self._writing.add_done_callback(self._write_next)
 
@@ -92,12 +95,12 @@ class Recorder:
         self._anchor_soon()
 
     async def _store(self, documents: Documents, records: Sequence[AccessRecord], head: Head) -> None:
-        month = self._clock.now().strftime("%Y-%m")
+        month = log.month_of(records[0])
         try:
             await documents.write_together(
                 log.CONTAINER,
                 month,
-                [log.record_document(one, month) for one in records],
+                [log.record_document(one) for one in records],
                 [log.head_document(head, month)],
             )
         except DocumentExistsError as error:

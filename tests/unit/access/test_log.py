@@ -33,7 +33,7 @@ def fill(documents: InMemoryDocuments, *moments: datetime, writer: str = "wri_1"
         )  # fmt: skip
         (record,), head = chain(head, [disclosed])
         month = f"{moment:%Y-%m}"
-        documents.put(CONTAINER, record_document(record, month))
+        documents.put(CONTAINER, record_document(record))
         documents.put(CONTAINER, head_document(head, month))
         written.append(record)
     return written, head

@@ -1,6 +1,7 @@
 """Access records: durable before anything is disclosed, in chains that are whole whatever happens, anchored in time."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -344,3 +345,22 @@ async def test_an_anchor_that_fails_in_an_unforeseen_way_stops_none_of_the_later
     await asyncio.sleep(61)
     assert len(await azure.of(TENANT)) == 1
     assert [type(error) for error in told] == [ZeroDivisionError]
+
+
+async def test_records_of_the_last_moment_of_a_month_are_in_its_partition(
+    azure: FakeAzure, recorder: Recorder, slow: InMemoryDocuments
+) -> None:
+    """However late they are written, and with whatever they wait; else a page of the log would skip some."""
+    writing = [write(azure, recorder, slow)]
+    await asyncio.sleep(timedelta(days=31).total_seconds() - 0.5)
+    writing += [write(azure, recorder, slow), write(azure, recorder, slow)]
+    await asyncio.sleep(0.1)
+    writing.append(write(azure, recorder, slow))
+    await asyncio.sleep(0.6)
+    writing.append(write(azure, recorder, slow))
+    await asyncio.gather(*writing)
+    found = {
+        body["id"]: (body["month"], body["time"][:7]) for body in slow.all("access_log") if body["kind"] == "record"
+    }
+    assert [found[name] for name in sorted(found)] == [("2026-01", "2026-01")] * 4 + [("2026-02", "2026-02")]
+    assert verify(*stored(slow), []) == []
