@@ -3,7 +3,8 @@
 import msgspec
 
 from shared.access.broker import Broker
-from shared.access.models import CredentialName, Daemon
+from shared.access.failures import AccessError, Failure
+from shared.access.models import CredentialName, Daemon, Target
 from shared.core.caller import Caller, ClientId
 from shared.core.clock import Clock, rfc3339
 from shared.core.errors import BulkheadError, FieldError, Kind
@@ -69,8 +70,7 @@ class LifeCycle:
             updated_at=rfc3339(now),
         )
         purpose = Purpose(caller.actor, "tenants.register", tenant.id, request_id, writes=True)
-        async with self._broker.lease(tenant.target, purpose, watched=False):
-            pass  # the access record is written: every step works
+        await self._walk(tenant.target, purpose, watched=False)
         return await self._registry.add(tenant)
 
     async def change_daemon(
@@ -87,9 +87,19 @@ class LifeCycle:
         daemon = Daemon(directory_id=self._publisher, client_id=client_id, credential=self._credential(wanted))
         changed = msgspec.structs.replace(tenant, daemon=daemon, updated_at=rfc3339(self._clock.now()))
         purpose = Purpose(caller.actor, "tenants.write", tenant.id, request_id, writes=True)
-        async with self._broker.lease(changed.target, purpose):
-            pass  # as above
+        await self._walk(changed.target, purpose, watched=True)
         return await self._registry.replace(changed, stored.etag if etag == "*" else etag)
+
+    async def _walk(self, target: Target, purpose: Purpose, *, watched: bool) -> None:
+        """Open the account once. What the request itself got wrong is told as that."""
+        try:
+            async with self._broker.lease(target, purpose, watched=watched):
+                pass  # the access record is written: every step works
+        except BulkheadError as error:
+            cause = error.__cause__
+            if isinstance(cause, AccessError) and (cause.step, cause.failure) == (1, Failure.NOT_FOUND):
+                raise _invalid(FieldError("/credential_name", "The vault has no such credential.")) from error
+            raise
 
     def _credential(self, wanted: CredentialChoice) -> CredentialName:
         if wanted.credential == "federated":

@@ -102,6 +102,28 @@ async def test_nothing_is_stored_when_a_step_fails(documents: Any, broker: FakeB
     assert documents.all("tenants") == []
 
 
+@pytest.mark.parametrize(
+    ("step", "failure", "code"),
+    [
+        (1, Failure.NOT_FOUND, "validation_failed"),
+        (1, Failure.DENIED, "tenant_access_denied"),
+        (2, Failure.NOT_FOUND, "tenant_access_missing"),  # the daemon application may be too new to be known
+        (3, Failure.NOT_FOUND, "tenant_access_missing"),
+    ],
+)
+async def test_a_credential_that_is_not_there_is_the_requests_fault(
+    documents: Any, broker: FakeBroker, step: Any, failure: Failure, code: str
+) -> None:
+    told = unavailable(cause := AccessError(step, failure))
+    told.__cause__ = cause
+    broker.failures.append(told)
+    with pytest.raises(BulkheadError) as caught:
+        await register(life_cycle(documents, broker))
+    assert caught.value.code == code
+    assert [field.pointer for field in caught.value.fields] == ["/credential_name"] * (code == "validation_failed")
+    assert documents.all("tenants") == []
+
+
 async def test_nothing_is_stored_for_an_application_that_is_not_there(documents: Any, broker: FakeBroker) -> None:
     other = WANTED.application_id + "x"
     with pytest.raises(BulkheadError) as caught:
