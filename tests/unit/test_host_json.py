@@ -26,6 +26,12 @@ def test_the_lock_of_a_message_is_renewed_for_as_long_as_a_job_may_run() -> None
     assert HOST.service_bus.max_auto_lock_renewal > HOST.function_timeout
 
 
+def test_no_event_is_left_out_of_a_sample() -> None:
+    """Events are traces in Application Insights, and some of them are the only word on what somebody did."""
+    sampling = json.loads((ROOT / "host.json").read_text())["logging"]["applicationInsights"]["samplingSettings"]
+    assert "Trace" in sampling["excludedTypes"].split(";")
+
+
 def test_the_example_names_every_setting_with_its_default() -> None:
     names = set(re.findall(r'"(BULKHEAD_[A-Z_]+)"', (ROOT / "shared" / "settings.py").read_text()))
     assert {name for name in EXAMPLE if name.startswith("BULKHEAD_")} == names
