@@ -25,7 +25,7 @@ from azure.identity import ManagedIdentityCredential as SyncManagedIdentityCrede
 from azure.identity.aio import ClientSecretCredential, ManagedIdentityCredential
 
 from infra.local.standin import publisher
-from infra.local.standin.certificates import ClientCertificate
+from infra.local.standin.certificates import SelfSigned
 from infra.local.standin.cosmos.accounts import KeyKind
 from infra.local.standin.stand_in import StandIn
 
@@ -300,7 +300,7 @@ class StandInCloud:
 
     def application(self) -> Application:
         """A new one."""
-        directories, certificate = self.azure.directories, ClientCertificate("test")
+        directories, certificate = self.azure.directories, SelfSigned("test")
 
         def make() -> Application:
             made = directories.create_application(self.publisher_directory_id, "test")

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from infra.local.standin.authorization import RoleAssignment
-from infra.local.standin.locks import Lock
 from shared.access.failures import REACTIONS, Failure
 from shared.access.models import CredentialKind
 from shared.core.errors import BulkheadError, Kind
@@ -150,10 +149,9 @@ def budget_of_azure_used_up(scene: Scene) -> Iterator[None]:
 @contextmanager
 def locked_by_the_customer(scene: Scene) -> Iterator[None]:
     """Read-only, so that nothing may be posted."""
-    scope = f"/subscriptions/{scene.deployed.subscription_id}"
-    scene.cloud.call(lambda: scene.cloud.azure.locks.set(Lock(scope, "freeze", "ReadOnly")))
+    scene.cloud.control("PUT", f"/tenants/{scene.deployed.name}/lock", {"level": "ReadOnly"})
     yield
-    scene.cloud.call(lambda: scene.cloud.azure.locks.remove_scope(scope))
+    scene.cloud.control("PUT", f"/tenants/{scene.deployed.name}/lock", {"level": None})
 
 
 def at_each_step(failure: str, attempts: int, **rule: Any) -> list[Row]:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import NoEncryption, load_pem_private_key, pkcs12
 from cryptography.x509 import load_pem_x509_certificate
 
-from infra.local.standin.certificates import ClientCertificate
+from infra.local.standin.certificates import SelfSigned
 from tests.conformance.cloud import Application, Cloud
 
 ARM = "https://management.azure.com/.default"
@@ -282,7 +282,7 @@ async def test_assertion_by_an_unregistered_key(
     cloud: Any, http: aiohttp.ClientSession, application: Application, certificate: bytes
 ) -> None:
     # Source of the code: reference-error-codes, AADSTS700027
-    stranger = ClientCertificate("stranger").pem().encode()
+    stranger = SelfSigned("stranger").pem().encode()
     signed = assertion(stranger, application.client_id, cloud.publisher_directory_id)
     # The same, but under the registered certificate's thumbprint: the signature gives it away.
     pretended = jwt.encode(

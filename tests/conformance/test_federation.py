@@ -14,7 +14,7 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity.aio import ClientAssertionCredential, ManagedIdentityCredential
 
-from infra.local.standin.directories import Application
+from infra.local.standin.directories import Application, FederatedCredential
 
 pytestmark = pytest.mark.standin  # a run on Azure is given no federated application yet
 
@@ -22,7 +22,6 @@ ARM = "https://management.azure.com/.default"
 LOGIN = "https://login.microsoftonline.com"
 EXCHANGE = "api://AzureADTokenExchange"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-pytestmark = pytest.mark.standin
 
 
 @pytest.fixture
@@ -166,7 +165,7 @@ async def test_daemon_made_federated_has_no_credential_anywhere(
     assert status == 201
     assert (daemon["credential_name"], daemon["vault"]) == (None, None)
     made = cloud.azure.directories.application(daemon["client_id"])
-    assert made.secrets == made.certificates == []
+    assert [type(one) for one in made.credentials] == [FederatedCredential]
     status, _ = await exchange(http, cloud.publisher_directory_id, daemon["client_id"], await token_of(data_identity))
     assert status == 200
 

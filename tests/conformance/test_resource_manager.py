@@ -25,7 +25,6 @@ ACCOUNTS = "2024-11-15"
 AUTHORIZATION = "2022-04-01"
 SOLUTIONS = "2021-07-01"
 RESOURCES = "2022-12-01"
-LOCKS = "2016-09-01"
 
 
 @pytest.fixture
@@ -411,69 +410,43 @@ async def test_role_assignments(cloud: Any, http: aiohttp.ClientSession, changin
 
 
 @pytest.mark.standin
-@pytest.mark.plays(
-    "resource_manager",
-    "delete_lock delete_role_assignment get_account get_lock list_keys list_locks put_lock regenerate_key",
-)
+@pytest.mark.plays("resource_manager", "delete_role_assignment get_account list_keys read_only_keys regenerate_key")
 @pytest.mark.inferred(
     "a read-only lock above a Cosmos DB account blocks its listKeys, as documented for storage accounts"
 )
-@pytest.mark.inferred("the list of locks at a scope has those at it and below it, not those above")
 async def test_locks(cloud: Any, http: aiohttp.ClientSession, changing: Any) -> None:
-    # Sources: learn.microsoft.com/azure/azure-resource-manager/management/lock-resources, what each level forbids;
-    # learn.microsoft.com/rest/api/resources/management-locks, statuses and bodies.
+    # Source: learn.microsoft.com/azure/azure-resource-manager/management/lock-resources, what each level forbids.
     token, account = token_of(cloud, changing), changing.account_id
-    group = account.partition("/providers/")[0]
-    lock = f"{group}/providers/Microsoft.Authorization/locks/freeze"
-    body = {"properties": {"level": "ReadOnly", "notes": "audit"}}
-    status, answer, _ = await send(http, token, "PUT", lock, LOCKS, body)
-    assert (status, answer["error"]["code"]) == (403, "AuthorizationFailed")
-    grant(cloud, changing.object_id, authorization.USER_ACCESS_ADMINISTRATOR, group)
-    assert [(await send(http, token, "PUT", lock, LOCKS, body))[0] for _ in range(2)] == [201, 200]
-    status, answer, _ = await send(http, token, "GET", lock.upper(), LOCKS)
-    assert (status, answer["properties"]) == (200, body["properties"])
-    assert answer["type"] == "Microsoft.Authorization/locks"
+    subscription = f"/subscriptions/{changing.subscription_id}"
 
+    def lock(level: str | None) -> None:
+        assert cloud.control("PUT", f"/tenants/{changing.name}/lock", {"level": level}) == (204, None)
+
+    lock("CanNotDelete")
+    lock("ReadOnly")  # in the place of the other
     assert (await send(http, token, "GET", account))[0] == 200
     status, answer, _ = await send(http, token, "POST", f"{account}/listKeys")
     assert (status, answer["error"]["code"]) == (409, "ScopeLocked")
-    assert (
-        f"cannot perform write operation because following scope(s) are locked: '{group}'"
-        in (answer["error"]["message"])
-    )
+    said = f"cannot perform write operation because following scope(s) are locked: '{subscription}'"
+    assert said in answer["error"]["message"]
     assert (await send(http, token, "POST", f"{account}/regenerateKey", body={"keyKind": "primary"}))[0] == 409
     # Nothing below the right to do it: who may not is told so, lock or no lock.
     assert (await send(http, token, "POST", f"{account}/readonlykeys"))[0] == 403
 
-    body = {"properties": {"level": "CanNotDelete"}}
-    assert (await send(http, token, "PUT", lock, LOCKS, body))[0] == 200
+    lock("CanNotDelete")
     assert (await send(http, token, "POST", f"{account}/listKeys"))[0] == 200
+    grant(cloud, changing.object_id, authorization.USER_ACCESS_ADMINISTRATOR, account)
     reader = RoleAssignment(str(uuid.uuid4()), account, authorization.READER, changing.object_id)
     cloud.call(lambda: cloud.azure.authorization.assign(reader))
     path = f"{account}/providers/Microsoft.Authorization/roleAssignments/{reader.id}"
     status, answer, _ = await send(http, token, "DELETE", path, AUTHORIZATION)
     assert (status, answer["error"]["code"]) == (409, "ScopeLocked")
     assert "cannot perform delete operation" in answer["error"]["message"]
+    status, answer = cloud.control("DELETE", f"/tenants/{changing.name}")
+    assert (status, "locked" in answer["error"]) == (409, True)
 
-    status, answer, _ = await send(http, token, "GET", f"{group}/providers/Microsoft.Authorization/locks", LOCKS)
-    assert [one["name"] for one in answer["value"]] == ["freeze"]
-    assert (await send(http, token, "PUT", lock, LOCKS, {"properties": {"level": "Frozen"}}))[0] == 400
-    assert [(await send(http, token, "DELETE", lock, LOCKS))[0] for _ in range(2)] == [200, 204]
-    assert (await send(http, token, "GET", lock, LOCKS))[0] == 404
+    lock(None)
     assert (await send(http, token, "DELETE", path, AUTHORIZATION))[0] == 200
-
-
-@pytest.mark.standin
-@pytest.mark.plays("resource_manager", "list_keys")
-async def test_a_customer_locks_its_subscription(cloud: Any, http: aiohttp.ClientSession, changing: Any) -> None:
-    token, statuses = token_of(cloud, changing), []
-    for level in ("ReadOnly", "CanNotDelete", "ReadOnly", None):
-        assert cloud.control("PUT", f"/tenants/{changing.name}/lock", {"level": level}) == (204, None)
-        statuses.append((await send(http, token, "POST", f"{changing.account_id}/listKeys"))[0])
-        if level == "CanNotDelete":
-            status, answer = cloud.control("DELETE", f"/tenants/{changing.name}")
-            assert (status, "locked" in answer["error"]) == (409, True)
-    assert statuses == [409, 200, 409, 200]
     assert cloud.control("DELETE", f"/tenants/{changing.name}")[0] == 204
 
 
@@ -537,11 +510,13 @@ async def test_unauthenticated_sdk_call(tenant: Any, options: dict[str, Any]) ->
         ("GET", "{group}"),
         ("GET", "{group}/providers/Microsoft.Authorization/roleDefinitions"),
         ("GET", "{group}/providers/Microsoft.Authorization/roleAssignments"),
+        ("PUT", "{group}/providers/Microsoft.Authorization/locks/freeze"),
     ],
 )
 @pytest.mark.not_played(
     "changing and deleting accounts, connection strings, databases and containers; deployments; resource groups; "
-    "lists of subscriptions, role definitions and role assignments; requests for JIT access to a managed application"
+    "lists of subscriptions, role definitions and role assignments; resource locks, which a customer puts on its "
+    "subscription by the control API; requests for JIT access to a managed application"
 )
 async def test_calls_that_are_not_played(
     cloud: Any, http: aiohttp.ClientSession, tenant: Any, method: str, path: str

@@ -10,7 +10,6 @@ import jwt
 import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.identity.aio import CertificateCredential, ClientSecretCredential
-from azure.keyvault.secrets.aio import SecretClient
 from azure.mgmt.cosmosdb.aio import CosmosDBManagementClient
 
 from infra.local.standin import authorization
@@ -103,25 +102,6 @@ async def test_readings_of_an_accounts_keys(cloud: Any, http: aiohttp.ClientSess
     assert 290 <= int(answers[2][2]["Retry-After"]) <= 300
     with cloud.later(301):
         assert (await send(http, token, "POST", path))[0] == 200
-
-
-@pytest.mark.plays("key_vault", "get_secret")
-async def test_requests_to_a_vault(cloud: Any, tenant: Any, options: dict[str, Any]) -> None:
-    # Source: learn.microsoft.com/azure/key-vault/general/service-limits: 4,000 in 10 seconds and vault; of the
-    # refusal, which has no Retry-After: github.com/dotnet/sign/issues/403
-    cloud.set(key_vault_budget=2)
-    async with (
-        cloud.credential("data") as credential,
-        SecretClient(cloud.vault_url, credential, retry_total=0, **options) as client,
-    ):
-        for _ in range(2):
-            await client.get_secret(tenant.credential_name)
-        with pytest.raises(HttpResponseError) as caught:
-            await client.get_secret(tenant.credential_name)
-        assert (caught.value.status_code, caught.value.error.code) == (429, "Throttled")
-        assert "Retry-After" not in caught.value.response.headers
-        with cloud.later(11):
-            await client.get_secret(tenant.credential_name)
 
 
 @pytest.mark.plays("resource_manager", "list_keys put_role_assignment")

@@ -102,7 +102,7 @@ def test_data_actions_and_actions_are_apart(authorization: Authorization) -> Non
 
 def test_deny_assignment_spares_only_the_excluded(authorization: Authorization) -> None:
     assign(authorization, DOCUMENTDB_ACCOUNT_CONTRIBUTOR, ACCOUNT)
-    denial = DenyAssignment("d", "deny", GROUP, ("*",), ("*/read",), ("excluded",))
+    denial = DenyAssignment("d", GROUP, "deny", ("*",), ("*/read",), ("excluded",))
     authorization.deny(denial)
     decision = authorization.decide({"me"}, f"{COSMOS}/listKeys/action", ACCOUNT)
     assert (decision.outcome, decision.denied_by) == ("denied", denial)
@@ -115,7 +115,7 @@ def test_deny_assignment_spares_only_the_excluded(authorization: Authorization) 
 def test_state_is_read_back_and_removed_by_scope(world: World, authorization: Authorization) -> None:
     authorization.define(RoleDefinition("r", "r", "dir", actions=("*/read",), assignable_scopes=(GROUP,)))
     inside, outside = assign(authorization, "r", ACCOUNT), assign(authorization, READER, "/subscriptions/s")
-    authorization.deny(DenyAssignment("d", "deny", GROUP, ("*",), (), ()))
+    authorization.deny(DenyAssignment("d", GROUP, "deny", ("*",), (), ()))
     again = Authorization(world)
     assert again.assignment(inside.id) == inside
     assert again.decide({"me"}, f"{COSMOS}/read", ACCOUNT).outcome == "denied"

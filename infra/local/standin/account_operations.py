@@ -67,19 +67,17 @@ class AccountOperations:
     def operation_status(self, request: ArmRequest) -> Answer:
         """What the Azure-AsyncOperation header leads to: 200 with the status in the body."""
         operation = self._operation(request)
-        status = self._regenerations.status(operation)
-        headers = {} if status != "InProgress" else {"Retry-After": "1"}
-        body: dict[str, Any] = {"id": request.resource_id, "name": operation.id, "status": status}
-        if status == "Failed":
-            body["error"] = {"code": "NotFound", "message": "The account was deleted meanwhile."}
-        return Answer(200, body, headers)
+        ended = self._regenerations.ended(operation)
+        status = "Succeeded" if ended else "InProgress"
+        body = {"id": request.resource_id, "name": operation.id, "status": status}
+        return Answer(200, body, {} if ended else {"Retry-After": "1"})
 
     def operation_result(self, request: ArmRequest) -> Answer:
         """What the Location header leads to: 202 until the end, then 200."""
         operation = self._operation(request)
-        if self._regenerations.status(operation) == "InProgress":
-            return Answer(202, b"", _polling_headers(operation, request))
-        return Answer(200, b"")
+        if self._regenerations.ended(operation):
+            return Answer(200)
+        return Answer(202, headers=_polling_headers(operation, request))
 
     def _operation(self, request: ArmRequest) -> Regeneration:
         operation = self._regenerations.get(request.parts["operation"])

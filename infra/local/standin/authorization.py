@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
-from infra.local.standin.scopes import ByScope, covers
+from infra.local.standin.scopes import ByScope, Scoped, covers
 from infra.local.standin.storage import Table
 from infra.local.standin.wire import World
 
@@ -25,33 +25,29 @@ class RoleDefinition:
     actions: Sequence[str] = ()
     not_actions: Sequence[str] = ()
     data_actions: Sequence[str] = ()
-    not_data_actions: Sequence[str] = ()
     assignable_scopes: Sequence[str] = ("/",)
 
     def allows(self, action: str, *, data: bool = False) -> bool:
         """Whether the role allows `action`, a data action if `data`."""
-        granted, excluded = (self.data_actions, self.not_data_actions) if data else (self.actions, self.not_actions)
-        return _matches(granted, action) and not _matches(excluded, action)
+        if data:
+            return _matches(self.data_actions, action)
+        return _matches(self.actions, action) and not _matches(self.not_actions, action)
 
 
 @dataclass(slots=True, frozen=True)
-class RoleAssignment:
+class RoleAssignment(Scoped):
     """A role given to a principal (object id) at a scope."""
 
-    id: str  # GUID
-    scope: str
     role_id: str  # GUID of the definition
     principal_id: str
     in_force_at: float = field(default=0.0, compare=False)  # seconds since the epoch
 
 
 @dataclass(slots=True, frozen=True)
-class DenyAssignment:
+class DenyAssignment(Scoped):
     """What everybody except the excluded principals is denied at a scope, whatever their roles."""
 
-    id: str  # GUID
     name: str
-    scope: str
     actions: Sequence[str]
     not_actions: Sequence[str]
     excluded: Sequence[str]  # object ids of principals and groups
@@ -72,41 +68,34 @@ APP_CONFIGURATION_DATA_READER = "516239f1-63e1-4d78-a4de-a74fb236a071"
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 USER_ACCESS_ADMINISTRATOR = "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9"
 
-# The built-in roles, without their actions on providers that are not played.
+_DOCUMENTDB = "Microsoft.DocumentDB/databaseAccounts/"
 _BUILT_IN = {
     role.id: role
+    # Without their actions on providers that are not played.
     for role in (
         RoleDefinition(READER, "Reader", actions=("*/read",)),
         RoleDefinition(
-            USER_ACCESS_ADMINISTRATOR,
-            "User Access Administrator",
-            actions=("*/read", "Microsoft.Authorization/*"),
+            USER_ACCESS_ADMINISTRATOR, "User Access Administrator", actions=("*/read", "Microsoft.Authorization/*")
         ),
         RoleDefinition(
             COSMOS_DB_OPERATOR,
             "Cosmos DB Operator",
-            actions=(
-                "Microsoft.DocumentDb/databaseAccounts/*",
-                "Microsoft.Authorization/*/read",
-            ),
+            actions=(f"{_DOCUMENTDB}*", "Microsoft.Authorization/*/read"),
             not_actions=(
-                "Microsoft.DocumentDB/databaseAccounts/readonlyKeys/*",
-                "Microsoft.DocumentDB/databaseAccounts/regenerateKey/*",
-                "Microsoft.DocumentDB/databaseAccounts/listKeys/*",
-                "Microsoft.DocumentDB/databaseAccounts/listConnectionStrings/*",
-                "Microsoft.DocumentDB/databaseAccounts/sqlRoleDefinitions/write",
-                "Microsoft.DocumentDB/databaseAccounts/sqlRoleDefinitions/delete",
-                "Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments/write",
-                "Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments/delete",
+                f"{_DOCUMENTDB}readonlyKeys/*",
+                f"{_DOCUMENTDB}regenerateKey/*",
+                f"{_DOCUMENTDB}listKeys/*",
+                f"{_DOCUMENTDB}listConnectionStrings/*",
+                f"{_DOCUMENTDB}sqlRoleDefinitions/write",
+                f"{_DOCUMENTDB}sqlRoleDefinitions/delete",
+                f"{_DOCUMENTDB}sqlRoleAssignments/write",
+                f"{_DOCUMENTDB}sqlRoleAssignments/delete",
             ),
         ),
         RoleDefinition(
             DOCUMENTDB_ACCOUNT_CONTRIBUTOR,
             "DocumentDB Account Contributor",
-            actions=(
-                "Microsoft.Authorization/*/read",
-                "Microsoft.DocumentDb/databaseAccounts/*",
-            ),
+            actions=("Microsoft.Authorization/*/read", f"{_DOCUMENTDB}*"),
         ),
         RoleDefinition(
             KEY_VAULT_SECRETS_OFFICER,
@@ -155,13 +144,9 @@ class Authorization:
 
     def same_assignment(self, wanted: RoleAssignment) -> RoleAssignment | None:
         """The assignment of the same role to the same principal at the same scope, under whatever id."""
-        for one in self._assignments.above(wanted.scope):
-            if covers(wanted.scope, one.scope) and (one.role_id, one.principal_id) == (
-                wanted.role_id,
-                wanted.principal_id,
-            ):
-                return one
-        return None
+        same = (wanted.scope.lower(), wanted.role_id, wanted.principal_id)
+        found = self._assignments.above(wanted.scope)
+        return next((one for one in found if (one.scope.lower(), one.role_id, one.principal_id) == same), None)
 
     def unassign(self, assignment_id: str) -> None:
         """Take a role away; no error when there is no such assignment."""

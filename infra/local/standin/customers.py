@@ -12,11 +12,12 @@ from typing import Literal
 from infra.local.standin import package, publisher
 from infra.local.standin.authorization import DenyAssignment, RoleAssignment, RoleDefinition
 from infra.local.standin.azure import Azure
-from infra.local.standin.certificates import ClientCertificate
+from infra.local.standin.certificates import SelfSigned
 from infra.local.standin.directories import SECRET_LIFETIME
-from infra.local.standin.locks import Level, Lock
+from infra.local.standin.locks import Level
 from infra.local.standin.resources import ManagedApplication, Subscription
 from infra.local.standin.storage import Table
+from infra.local.standin.vaults import SecretVersion
 
 type CredentialKind = Literal["secret", "certificate", "federated"]
 type CertificateFormat = Literal["pem", "pkcs12"]
@@ -52,10 +53,19 @@ class Tenant:
     daemon_role_id: str  # GUID of the custom role that the package made in the customer's directory
 
     @property
+    def subscription(self) -> str:
+        """Resource id of the subscription."""
+        return f"/subscriptions/{self.subscription_id}"
+
+    @property
+    def managed_group(self) -> str:
+        """Resource id of the managed resource group."""
+        return f"{self.subscription}/resourceGroups/{self.resource_group}"
+
+    @property
     def account_id(self) -> str:
         """Resource id of the Cosmos DB account."""
-        group = f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
-        return f"{group}/providers/Microsoft.DocumentDB/databaseAccounts/{self.cosmos_account}"
+        return f"{self.managed_group}/providers/Microsoft.DocumentDB/databaseAccounts/{self.cosmos_account}"
 
 
 @dataclass(slots=True, frozen=True)
@@ -133,62 +143,56 @@ class Customers:
 
     def _deploy_application(self, tenant: Tenant) -> None:
         """Managed application and managed resource group, the publisher's roles there, and the deny assignment."""
-        subscription = f"/subscriptions/{tenant.subscription_id}"
-        managed_group = f"{subscription}/resourceGroups/{tenant.resource_group}"
-        resources, authorization = self._azure.resources, self._azure.authorization
+        provider = f"{tenant.subscription}/providers/Microsoft.Authorization"
         outputs = {
             "account": tenant.cosmos_account,
             "endpoint": f"https://{tenant.cosmos_account}.documents.azure.com:443/",
-            "daemonRole": f"{subscription}/providers/Microsoft.Authorization/roleDefinitions/{tenant.daemon_role_id}",
+            "daemonRole": f"{provider}/roleDefinitions/{tenant.daemon_role_id}",
         }
         created = datetime.fromtimestamp(self._azure.world.now(), UTC).isoformat().replace("+00:00", "Z")
-        resources.add_application(
-            ManagedApplication(
-                tenant.application_id,
-                managed_group,
-                publisher.DIRECTORY_ID,
-                publisher.AUTHORIZATIONS,
-                outputs,
-                created,
-            )
+        grants = publisher.AUTHORIZATIONS
+        application = ManagedApplication(
+            tenant.application_id, tenant.managed_group, publisher.DIRECTORY_ID, grants, outputs, created
         )
-        for grant in publisher.AUTHORIZATIONS:
-            authorization.assign(RoleAssignment(str(uuid.uuid4()), managed_group, grant.role_id, grant.principal_id))
-        authorization.deny(
+        self._azure.resources.add_application(application)
+        for grant in grants:
+            self._assign(tenant.managed_group, grant.role_id, grant.principal_id)
+        self._azure.authorization.deny(
             DenyAssignment(
                 str(uuid.uuid4()),
+                tenant.managed_group,
                 f"System deny assignment created by managed application {tenant.application_id}",
-                managed_group,
                 actions=("*",),
                 not_actions=_CUSTOMER_ACTIONS,
-                excluded=tuple(grant.principal_id for grant in publisher.AUTHORIZATIONS),
+                excluded=[grant.principal_id for grant in grants],
             )
         )
 
     def _deploy_package(self, tenant: Tenant) -> None:
         """What mainTemplate.json puts into the managed resource group."""
-        managed_group = f"/subscriptions/{tenant.subscription_id}/resourceGroups/{tenant.resource_group}"
         self._azure.authorization.define(
             RoleDefinition(
                 tenant.daemon_role_id,
                 f"Bulkhead daemon {tenant.cosmos_account}",
                 tenant.directory_id,
                 actions=self._package.role_actions,
-                assignable_scopes=(managed_group,),
+                assignable_scopes=(tenant.managed_group,),
             )
         )
-        properties = self._package.account
         self._azure.accounts.create(
             tenant.cosmos_account,
             tenant.account_id,
             tenant.directory_id,
-            local_auth_disabled=properties.get("disableLocalAuth", False),
-            key_metadata_writes_disabled=properties.get("disableKeyBasedMetadataWriteAccess", False),
+            local_auth_disabled=self._package.account.get("disableLocalAuth", False),
+            key_metadata_writes_disabled=self._package.account.get("disableKeyBasedMetadataWriteAccess", False),
         )
         for database in self._package.databases:
             self._azure.cosmos.create_database(tenant.cosmos_account, database)
         for database, definition in self._package.containers:
             self._azure.cosmos.create_container(tenant.cosmos_account, database, definition)
+
+    def _assign(self, scope: str, role_id: str, principal_id: str) -> None:
+        self._azure.authorization.assign(RoleAssignment(str(uuid.uuid4()), scope, role_id, principal_id))
 
     def delete(self, name: str) -> None:
         """A customer deletes the managed application, and with it all data. Directory and subscription stay.
@@ -197,27 +201,19 @@ class Customers:
         409 when it is locked.
         """
         tenant = self.tenant(name)
-        application = self._azure.resources.application(tenant.application_id)
-        assert application is not None  # noqa: S101 - deployed with the tenant
-        self._azure.locks.check("DELETE", application.managed_resource_group_id)
+        self._azure.locks.check("DELETE", tenant.managed_group)
         with self._storage.transaction():
-            self._azure.authorization.remove_scope(application.managed_resource_group_id)
-            self._azure.locks.remove_scope(application.managed_resource_group_id)
-            self._azure.resources.remove(application)
+            self._azure.authorization.remove_scope(tenant.managed_group)
+            self._azure.resources.remove_application(tenant.subscription_id)
             self._azure.cosmos.drop_account(tenant.cosmos_account)
             self._azure.accounts.delete(tenant.cosmos_account)
             self._tenants.remove(name)
 
     def lock(self, name: str, level: Level | None) -> None:
         """The customer puts a lock on its whole subscription, or takes it away. Raises NotThereError."""
-        scope = f"/subscriptions/{self.tenant(name).subscription_id}"
-        self._azure.locks.remove_scope(scope)
-        if level is not None:
-            self._azure.locks.set(Lock(scope, "customer", level))
+        self._azure.locks.set(self.tenant(name).subscription, level)
 
-    def create_daemon(
-        self, name: str, credential: CredentialKind, certificate_format: CertificateFormat = "pem"
-    ) -> Daemon:
+    def create_daemon(self, name: str, credential: CredentialKind, form: CertificateFormat) -> Daemon:
         """An administrator of the publisher makes the daemon application of a tenant and gives it its role there.
 
         Raises NotThereError without the tenant, TakenError when it has a daemon.
@@ -228,16 +224,12 @@ class Customers:
         with self._storage.transaction():
             application = self._azure.directories.create_application(publisher.DIRECTORY_ID, f"bulkhead-daemon-{name}")
             self._azure.directories.add_member(publisher.DAEMONS_GROUP_ID, application.principal_id)
-            self._azure.authorization.assign(
-                RoleAssignment(str(uuid.uuid4()), tenant.account_id, tenant.daemon_role_id, application.principal_id)
-            )
+            self._assign(tenant.account_id, tenant.daemon_role_id, application.principal_id)
             daemon = Daemon(name, application.client_id, application.principal_id, credential)
-            daemon, _ = self._renew(daemon, certificate_format)
+            daemon, _ = self._renew(daemon, form)
         return daemon
 
-    def rotate_daemon(
-        self, name: str, credential: CredentialKind, certificate_format: CertificateFormat = "pem"
-    ) -> Daemon:
+    def rotate_daemon(self, name: str, credential: CredentialKind, form: CertificateFormat) -> Daemon:
         """A new credential in Entra, a new version in the vault, then the old credentials removed from Entra.
 
         Raises NotThereError without the daemon.
@@ -245,44 +237,41 @@ class Customers:
         daemon = self._daemons.get(name)
         if daemon is None:
             raise NotThereError(f"The tenant '{name}' has no daemon; POST /daemons makes one.")
-        daemon = replace(daemon, credential=credential)
         with self._storage.transaction():
-            daemon, key_id = self._renew(daemon, certificate_format)
+            daemon, key_id = self._renew(replace(daemon, credential=credential), form)
             self._azure.directories.remove_credentials(daemon.client_id, keep=key_id)
         return daemon
 
-    def _renew(self, daemon: Daemon, certificate_format: CertificateFormat) -> tuple[Daemon, str]:
+    def _renew(self, daemon: Daemon, form: CertificateFormat) -> tuple[Daemon, str]:
         """Add a credential to the daemon's application and put it into the vault: the daemon, its key id in Entra."""
+        vaults = self._azure.vaults
         if daemon.credential == "federated":
             key_id = self._azure.directories.add_federated(daemon.client_id, publisher.DATA_IDENTITY)
-            if daemon.credential_name and (
-                secret := self._azure.vaults.secret(publisher.VAULT, daemon.credential_name)
-            ):
-                secret.deleted = int(self._azure.world.now())
-                self._azure.vaults.save(publisher.VAULT, secret)
+            if daemon.credential_name and (secret := vaults.secret(publisher.VAULT, daemon.credential_name)):
+                vaults.delete(publisher.VAULT, secret)
             daemon = replace(daemon, vault=None, credential_name=None)
         else:
             # A name that was never used: a deleted secret keeps its name.
             name = daemon.credential_name or f"daemon-{daemon.name}-{secrets.token_hex(4)}"
             daemon = replace(daemon, vault=publisher.VAULT.url + "/", credential_name=name)
-            key_id, value, content_type, expires = self._new_credential(daemon, certificate_format)
-            self._azure.vaults.add_version(publisher.VAULT, name, value, content_type, expires=expires)
+            key_id, version = self._new_credential(daemon, form)
+            vaults.add_version(publisher.VAULT, name, version)
         self._daemons.put(daemon.name, daemon)
         return daemon, key_id
 
-    def _new_credential(self, daemon: Daemon, certificate_format: CertificateFormat) -> tuple[str, str, str, float]:
-        """A secret or certificate, registered: key id, value, content type, seconds since the epoch when it ends."""
-        directories, issued = self._azure.directories, self._azure.world.secrets
+    def _new_credential(self, daemon: Daemon, form: CertificateFormat) -> tuple[str, SecretVersion]:
+        """A new secret or certificate of the daemon's application: its key id there, and what the vault gets."""
+        directories, issued, new = self._azure.directories, self._azure.world.secrets, self._azure.vaults.new_version
         if daemon.credential == "secret":
             key_id, value = directories.add_secret(daemon.client_id)
-            return key_id, value, "text/plain", self._azure.world.now() + SECRET_LIFETIME
-        certificate = ClientCertificate(f"bulkhead-daemon-{daemon.name}")
-        key_id = directories.add_certificate(daemon.client_id, certificate.certificate)
-        private_key = certificate.private_key_pem()
+            return key_id, new(value, "text/plain", int(self._azure.world.now()) + SECRET_LIFETIME)
+        made = SelfSigned(f"bulkhead-daemon-{daemon.name}")
+        key_id = directories.add_certificate(daemon.client_id, made.certificate)
+        private_key = made.private_key_pem()
         issued.add("private_key", private_key)
         # A line of the key by itself, so that a leak with other line ends is found too.
         issued.add("private_key", private_key.splitlines()[2])
-        expires = certificate.certificate.not_valid_after_utc.timestamp()
-        if certificate_format == "pem":
-            return key_id, certificate.pem(), "application/x-pem-file", expires
-        return key_id, base64.b64encode(certificate.pkcs12()).decode(), "application/x-pkcs12", expires
+        expires = int(made.certificate.not_valid_after_utc.timestamp())
+        if form == "pem":
+            return key_id, new(made.pem(), "application/x-pem-file", expires)
+        return key_id, new(base64.b64encode(made.pkcs12()).decode(), "application/x-pkcs12", expires)

@@ -8,6 +8,7 @@ import secrets
 import uuid
 from dataclasses import dataclass, field, replace
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -19,37 +20,38 @@ from infra.local.standin.wire import World
 SECRET_LIFETIME = 365 * 86_400  # seconds
 
 
-@dataclass(slots=True, frozen=True)
-class ClientSecret:
+class _Credential(msgspec.Struct, frozen=True, tag=True):
+    """What every credential of an application has."""
+
+    key_id: str
+    known_at: float  # seconds since the epoch; until then no token endpoint knows it
+
+
+class ClientSecret(_Credential, frozen=True):
     """A client secret. As in Entra only its hash is kept, so it can't be read again."""
 
-    key_id: str
     digest: str  # SHA-256 of the value, hex
     expires: float  # seconds since the epoch
-    known_at: float = 0.0  # seconds since the epoch; until then no token endpoint knows it
 
 
-@dataclass(slots=True, frozen=True)
-class ClientCertificate:
+class ClientCertificate(_Credential, frozen=True):
     """A registered certificate (public part). Thumbprints are base64url without padding."""
 
-    key_id: str
     pem: str
     x5t: str
     x5t_s256: str
     expires: float  # seconds since the epoch
-    known_at: float = 0.0  # as above
 
 
-@dataclass(slots=True, frozen=True)
-class FederatedCredential:
+class FederatedCredential(_Credential, frozen=True):
     """Trust in tokens that `issuer` signs for `subject`: they serve as the application's client assertion."""
 
-    key_id: str
     issuer: str
     subject: str
     audience: str
-    known_at: float = 0.0  # as above
+
+
+type Credential = ClientSecret | ClientCertificate | FederatedCredential
 
 
 @dataclass(slots=True)
@@ -60,10 +62,17 @@ class Application:
     directory_id: str
     name: str
     principal_id: str  # object id of the service principal
-    secrets: list[ClientSecret] = field(default_factory=list)
-    certificates: list[ClientCertificate] = field(default_factory=list)
-    federated: list[FederatedCredential] = field(default_factory=list)
-    known_at: float = 0.0  # as above
+    known_at: float  # as above
+    credentials: list[Credential] = field(default_factory=list)
+
+    def having[T: _Credential](self, kind: type[T]) -> list[T]:
+        """Its credentials of one kind."""
+        return [one for one in self.credentials if isinstance(one, kind)]
+
+    def secret(self, value: str) -> ClientSecret | None:
+        """Its secret with this value, expired or not."""
+        digest = _digest(value)
+        return next((one for one in self.having(ClientSecret) if secrets.compare_digest(one.digest, digest)), None)
 
 
 @dataclass(slots=True, frozen=True)
@@ -110,11 +119,10 @@ class Directories:
 
     def create_application(self, directory_id: str, name: str, *, client_id: str | None = None) -> Application:
         """An application without credentials, and its service principal."""
-        application = Application(
-            client_id or str(uuid.uuid4()), directory_id, name, str(uuid.uuid4()), known_at=self._known_at()
-        )
-        self._principals[application.principal_id] = application
-        self._save(application)
+        client_id, principal_id = client_id or str(uuid.uuid4()), str(uuid.uuid4())
+        application = Application(client_id, directory_id, name, principal_id, self._known_at())
+        self._principals[principal_id] = application
+        self._applications.put(client_id, application)
         return application
 
     def application(self, client_id: str) -> Application | None:
@@ -126,56 +134,44 @@ class Directories:
         now, application = self._world.now(), self._applications.get(client_id)
         if application is None or application.known_at > now:
             return None
-        return replace(
-            application,
-            secrets=[one for one in application.secrets if one.known_at <= now],
-            certificates=[one for one in application.certificates if one.known_at <= now],
-            federated=[one for one in application.federated if one.known_at <= now],
-        )
+        return replace(application, credentials=[one for one in application.credentials if one.known_at <= now])
 
-    def add_secret(self, client_id: str, *, expires: float | None = None) -> tuple[str, str]:
-        """A new client secret beside those that exist: (key id, value). `expires` is in seconds since the epoch."""
-        application = self._existing(client_id)
+    def add_secret(self, client_id: str) -> tuple[str, str]:
+        """A new client secret beside those that exist: (key id, value)."""
         value = secrets.token_urlsafe(30)[:40]
-        expires = expires or self._world.now() + SECRET_LIFETIME
-        secret = ClientSecret(str(uuid.uuid4()), _digest(value), expires, self._known_at())
-        application.secrets.append(secret)
         self._world.secrets.add("daemon_secret", value)
-        self._save(application)
-        return secret.key_id, value
+        expires = self._world.now() + SECRET_LIFETIME
+        return self._add(client_id, ClientSecret(_new_id(), self._known_at(), _digest(value), expires)), value
 
     def add_certificate(self, client_id: str, certificate: x509.Certificate) -> str:
         """Register a certificate beside those that exist and give its key id."""
-        application = self._existing(client_id)
         entry = ClientCertificate(
-            str(uuid.uuid4()),
+            _new_id(),
+            self._known_at(),
             certificate.public_bytes(Encoding.PEM).decode(),
             base64url(certificate.fingerprint(hashes.SHA1())),  # noqa: S303 - x5t is SHA-1 by RFC 7515
             base64url(certificate.fingerprint(hashes.SHA256())),
             certificate.not_valid_after_utc.timestamp(),
-            self._known_at(),
         )
-        application.certificates.append(entry)
-        self._save(application)
-        return entry.key_id
+        return self._add(client_id, entry)
 
     def add_federated(self, client_id: str, identity: Identity) -> str:
         """Let the application trust a managed identity of its own directory; gives the credential's key id."""
-        application = self._existing(client_id)
-        credential = FederatedCredential(
-            str(uuid.uuid4()), v2_issuer(application.directory_id), identity.principal_id, EXCHANGE, self._known_at()
-        )
-        application.federated.append(credential)
-        self._save(application)
+        issuer = v2_issuer(identity.directory_id)
+        entry = FederatedCredential(_new_id(), self._known_at(), issuer, identity.principal_id, EXCHANGE)
+        return self._add(client_id, entry)
+
+    def _add(self, client_id: str, credential: Credential) -> str:
+        application = self._applications[client_id]
+        application.credentials.append(credential)
+        self._applications.put(client_id, application)
         return credential.key_id
 
     def remove_credentials(self, client_id: str, *, keep: str) -> None:
         """Remove every credential except the one with key id `keep`."""
-        application = self._existing(client_id)
-        application.secrets = [secret for secret in application.secrets if secret.key_id == keep]
-        application.certificates = [entry for entry in application.certificates if entry.key_id == keep]
-        application.federated = [entry for entry in application.federated if entry.key_id == keep]
-        self._save(application)
+        application = self._applications[client_id]
+        application.credentials = [one for one in application.credentials if one.key_id == keep]
+        self._applications.put(client_id, application)
 
     def create_identity(self, identity: Identity) -> None:
         """A managed identity; again replaces it."""
@@ -203,27 +199,17 @@ class Directories:
         others |= {one.object_id: one.directory_id for one in self._groups}
         return others.get(principal_id) == directory_id
 
-    def groups_of(self, principal_id: str) -> list[str]:
-        """Object ids of the groups that the principal is a member of."""
-        return [one.object_id for one in self._groups if (one.object_id, principal_id) in self._members]
-
-    def _existing(self, client_id: str) -> Application:
-        application = self._applications.get(client_id)
-        if application is None:
-            raise KeyError(client_id)
-        return application
+    def principals(self, object_id: str) -> set[str]:
+        """Whose rights a principal has: its own, and those of the groups that it is a member of."""
+        groups = {one.object_id for one in self._groups if (one.object_id, object_id) in self._members}
+        return {object_id} | groups
 
     def _known_at(self) -> float:
         return self._world.now() + self._world.settings.credential_delay_seconds
 
-    def _save(self, application: Application) -> None:
-        self._applications.put(application.client_id, application)
 
-
-def matching_secret(application: Application, value: str) -> ClientSecret | None:
-    """The application's secret with this value, expired or not."""
-    digest = _digest(value)
-    return next((one for one in application.secrets if secrets.compare_digest(one.digest, digest)), None)
+def _new_id() -> str:
+    return str(uuid.uuid4())
 
 
 def _digest(value: str) -> str:

@@ -5,32 +5,27 @@ Sources: learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-gran
 """
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from infra.local.standin.assertions import Assertions, Refused
+from infra.local.standin.assertions import HOST, Assertions
 from infra.local.standin.budgets import Window
 from infra.local.standin.cosmos.accounts import Accounts
-from infra.local.standin.directories import Application, Directories, matching_secret
-from infra.local.standin.jwt import TokenIssuer, v2_issuer
+from infra.local.standin.directories import Application, Directories
+from infra.local.standin.jwt import SHARED_DIRECTORIES, TokenIssuer, v2_issuer
+from infra.local.standin.refusals import Refused
 from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message, retry_after_header
 
-HOST = "login.microsoftonline.com"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 BUDGET_WINDOW = 60  # seconds
 RETRY_AFTER = 60  # seconds that a throttled application is told to wait, whenever it asks
-SHARED_DIRECTORIES = frozenset({"common", "organizations"})
-RESOURCES = frozenset(
-    {
-        "https://management.azure.com",
-        "https://management.core.windows.net",
-        "https://vault.azure.net",
-        "https://graph.microsoft.com",
-        "https://cosmos.azure.com",
-    }
-)
+RESOURCES = frozenset({
+    "https://management.azure.com", "https://management.core.windows.net", "https://vault.azure.net",
+    "https://graph.microsoft.com", "https://cosmos.azure.com",
+})  # fmt: skip
+_NOT_KEPT = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 
 
 class Entra:
@@ -59,13 +54,12 @@ class Entra:
                 call.target = f"{directory_id}/{form.get('client_id', '')}"
                 return lambda: self._token(call, directory_id, form)
             case "GET", "v2.0/.well-known/openid-configuration":
-                call.operation = "openid_configuration"
-                return lambda: self._openid_configuration(call, directory_id)
+                call.operation, published = "openid_configuration", self._openid_configuration
             case "GET", "discovery/v2.0/keys":
-                call.operation = "jwks"
-                return lambda: self._jwks(call, directory_id)
+                call.operation, published = "jwks", self._tokens.jwks
             case _:
                 return None
+        return lambda: self._publish(call, directory_id, published)
 
     def error(self, status: int, retry_after: float | None) -> Answer:
         """Entra's error body for an injected fault or an unimplemented call."""
@@ -90,12 +84,10 @@ class Entra:
             "correlation_id": correlation_id,
             "error_uri": f"https://{HOST}/error?code={code}",
         }
-        return Answer(status, body, {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"})
+        return Answer(status, body, dict(_NOT_KEPT))
 
     async def _token(self, call: Call, directory_id: str, form: Mapping[str, str]) -> Answer:
         try:
-            if not self._directories.exists(directory_id):
-                raise _unknown_directory(directory_id)
             application, acr = self._authenticate(directory_id, form)
             call.principal = f"app:{application.client_id}"
             if self._exceeds(application):
@@ -104,14 +96,10 @@ class Entra:
         except Refused as refused:
             return self._error_answer(call.correlation_id, refused.status, refused.code, refused.error, refused.text)
         token, lifetime = self._tokens.app_token(
-            directory_id,
-            resource,
-            client_id=application.client_id,
-            object_id=application.principal_id,
-            acr=acr,
+            directory_id, resource, client_id=application.client_id, object_id=application.principal_id, acr=acr
         )
         body = {"token_type": "Bearer", "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token}
-        return Answer(200, body, {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"})
+        return Answer(200, body, dict(_NOT_KEPT))
 
     def _exceeds(self, application: Application) -> bool:
         most = self._world.settings.entra_budget
@@ -119,72 +107,34 @@ class Entra:
 
     def _authenticate(self, directory_id: str, form: Mapping[str, str]) -> tuple[Application, Literal["1", "2"]]:
         """The application that the form proves to come from, and how it did: "1" by secret, "2" by certificate."""
+        if not self._directories.exists(directory_id):
+            raise Refused(90002, directory=directory_id)
         if _required(form, "grant_type") != "client_credentials":
-            raise Refused(70003, "unsupported_grant_type", f"The app requested an unsupported grant type "
-                                                            f"'{form['grant_type']}'.")  # fmt: skip
+            raise Refused(70003, grant_type=form["grant_type"])
         client_id = _required(form, "client_id")
         application = self._directories.known_application(client_id)
         if application is None or application.directory_id != directory_id:
-            raise Refused(
-                700016,
-                "unauthorized_client",
-                f"Application with identifier '{client_id}' was not found in the directory '{directory_id}'. This can "
-                "happen if the application has not been installed by the administrator of the tenant or consented to "
-                "by any user in the tenant. You may have sent your authentication request to the wrong tenant.",
-            )
+            raise Refused(700016, application=client_id, directory=directory_id)
         if "client_secret" in form:
-            self._check_secret(application, form["client_secret"])
+            secret = application.secret(form["client_secret"])
+            if secret is None or secret.expires <= self._world.now():
+                raise Refused(7000222 if secret else 7000215, application=client_id)
             return application, "1"
-        if "client_assertion" in form:
-            if form.get("client_assertion_type") != ASSERTION_TYPE:
-                raise Refused(50027, "invalid_request", "The 'client_assertion_type' parameter is not supported.")
-            self._assertions.check(application, form["client_assertion"])
-            return application, "2"
-        raise Refused(
-            7000218,
-            "invalid_client",
-            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
-            401,
-        )
-
-    def _check_secret(self, application: Application, value: str) -> None:
-        secret = matching_secret(application, value)
-        if secret is None:
-            raise Refused(
-                7000215,
-                "invalid_client",
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret "
-                f"value, not the client secret ID, for a secret added to app '{application.client_id}'.",
-                401,
-            )
-        if secret.expires <= self._world.now():
-            raise Refused(
-                7000222,
-                "invalid_client",
-                f"The provided client secret keys for app '{application.client_id}' are expired. Visit the Azure "
-                "portal to create new keys for your app, or consider using certificate credentials for added security.",
-                401,
-            )
+        if "client_assertion" not in form:
+            raise Refused(7000218)
+        if form.get("client_assertion_type") != ASSERTION_TYPE:
+            raise Refused(50027, "The 'client_assertion_type' parameter is not supported.")
+        self._assertions.check(application, form["client_assertion"])
+        return application, "2"
 
     def _resource(self, directory_id: str, form: Mapping[str, str]) -> str:
         """The resource that the scope names; it becomes the token's audience as it was written."""
         scopes = _required(form, "scope").split()
         if len(scopes) != 1 or not scopes[0].endswith("/.default"):
-            raise Refused(
-                1002012,
-                "invalid_scope",
-                f"The provided value for scope {' '.join(scopes)} is not valid. Client credential flows must have a "
-                "scope value with /.default suffixed to the resource identifier (application ID URI).",
-            )
+            raise Refused(1002012, scope=" ".join(scopes))
         resource = scopes[0].removesuffix("/.default")
         if not self._known_resource(resource):
-            raise Refused(
-                500011,
-                "invalid_resource",
-                f"The resource principal named {resource} was not found in the tenant named {directory_id}. This can "
-                "happen if the application has not been installed by the administrator of the tenant or consented to "
-                "by any user in the tenant. You might have sent your authentication request to the wrong tenant.",
-            )
+            raise Refused(500011, resource=resource, directory=directory_id)
         return resource
 
     def _known_resource(self, resource: str) -> bool:
@@ -194,30 +144,25 @@ class Entra:
             resource == f"https://{account}.documents.azure.com" and self._accounts.get(account) is not None
         )
 
-    async def _openid_configuration(self, call: Call, directory_id: str) -> Answer:
-        """Discovery as v2.0 publishes it. Source: learn.microsoft.com/entra/identity-platform/v2-protocols-oidc."""
+    async def _publish(self, call: Call, directory_id: str, published: Callable[[str], dict[str, Any]]) -> Answer:
         if directory_id not in SHARED_DIRECTORIES and not self._directories.exists(directory_id):
-            unknown = _unknown_directory(directory_id)
+            unknown = Refused(90002, directory=directory_id)
             return self._error_answer(call.correlation_id, 400, unknown.code, "invalid_tenant", unknown.text)
+        return Answer(200, published(directory_id), {"Cache-Control": "max-age=86400, private"})
+
+    def _openid_configuration(self, directory_id: str) -> dict[str, Any]:
+        """Discovery as v2.0 publishes it. Source: learn.microsoft.com/entra/identity-platform/v2-protocols-oidc."""
         base = f"https://{HOST}/{directory_id}"
-        issuer = v2_issuer("{tenantid}" if directory_id in SHARED_DIRECTORIES else directory_id)
-        body = {
+        return {
             "token_endpoint": f"{base}/oauth2/v2.0/token",
             "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
             "jwks_uri": f"{base}/discovery/v2.0/keys",
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
-            "issuer": issuer,
+            "issuer": v2_issuer(directory_id),
             "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
             "cloud_instance_name": "microsoftonline.com",
         }
-        return Answer(200, body, {"Cache-Control": "max-age=86400, private"})
-
-    async def _jwks(self, call: Call, directory_id: str) -> Answer:
-        if directory_id not in SHARED_DIRECTORIES and not self._directories.exists(directory_id):
-            unknown = _unknown_directory(directory_id)
-            return self._error_answer(call.correlation_id, 400, unknown.code, "invalid_tenant", unknown.text)
-        return Answer(200, self._tokens.jwks(directory_id), {"Cache-Control": "max-age=86400, private"})
 
 
 def _throttled(retry_after: float | None) -> Answer:
@@ -230,15 +175,5 @@ def _throttled(retry_after: float | None) -> Answer:
 
 def _required(form: Mapping[str, str], name: str) -> str:
     if not form.get(name):
-        raise Refused(900144, "invalid_request", f"The request body must contain the following parameter: '{name}'.")
+        raise Refused(900144, parameter=name)
     return form[name]
-
-
-def _unknown_directory(directory_id: str) -> Refused:
-    return Refused(
-        90002,
-        "invalid_request",
-        f"Tenant '{directory_id}' not found. Check to make sure you have the correct tenant ID and are signing into "
-        "the correct cloud. Check with your subscription administrator, this may happen if there are no active "
-        "subscriptions for the tenant.",
-    )

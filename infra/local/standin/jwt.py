@@ -15,17 +15,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from jwt.algorithms import RSAAlgorithm
 
-from infra.local.standin.wire import World
+from infra.local.standin.certificates import key_pem, new_key
+from infra.local.standin.wire import Call, World
 
-type Refusal = Literal["malformed", "signature", "expired", "not_yet_valid", "issuer", "audience"]
+type Refusal = Literal["missing", "malformed", "signature", "expired", "not_yet_valid", "issuer", "audience"]
 
 SKEW = 300  # seconds by which clocks may differ, the usual tolerance of Azure's resources
 CACHED_TOKENS = 1024
 MANAGED_IDENTITY_LIFETIME = 86_400  # seconds
 EXCHANGE = "api://AzureADTokenExchange"  # audience of tokens that stand for an application's credential
+SHARED_DIRECTORIES = frozenset({"common", "organizations"})
+# PyJWT looks at the signature alone: what else there is to check needs the stand-in's clock and Azure's words.
+UNCHECKED: Any = {"verify_aud": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
 
 
 class TokenRejected(Exception):  # noqa: N818 - reads better where it is raised
@@ -62,8 +67,9 @@ def v1_issuer(directory_id: str) -> str:
 
 
 def v2_issuer(directory_id: str) -> str:
-    """Issuer of v2.0 tokens of a directory."""
-    return f"https://login.microsoftonline.com/{directory_id}/v2.0"
+    """Issuer of v2.0 tokens of a directory; a template for the shared ones."""
+    named = "{tenantid}" if directory_id in SHARED_DIRECTORIES else directory_id
+    return f"https://login.microsoftonline.com/{named}/v2.0"
 
 
 def base64url(data: bytes) -> str:
@@ -76,72 +82,52 @@ class TokenIssuer:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._key = self._load_or_create()
-        self._public = self._key.public_key()
-        numbers = self._public.public_numbers()
-        self._modulus = base64url(numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8))
+        pem = world.storage.kept("entra/signing_key", "key", lambda: key_pem(new_key()))
+        key = load_pem_private_key(pem.encode(), None)
+        assert isinstance(key, RSAPrivateKey)  # noqa: S101 - made so
+        self._key, self._public = key, key.public_key()
+        self._modulus = RSAAlgorithm.to_jwk(self._public, as_dict=True)["n"]
         self.key_id = base64url(hashlib.sha256(self._modulus.encode()).digest()[:20])
         self._forger: RSAPrivateKey | None = None
         self._verified: dict[str, Claims] = {}
-
-    def _load_or_create(self) -> RSAPrivateKey:
-        stored = dict(self._world.storage.load("entra/signing_key"))
-        if stored:
-            key = serialization.load_pem_private_key(stored["key"].encode(), None)
-            assert isinstance(key, RSAPrivateKey)  # noqa: S101 - written below
-            return key
-        key = generate_private_key(65537, 2048)
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        self._world.storage.put("entra/signing_key", "key", pem.decode())
-        return key
 
     def jwks(self, directory_id: str) -> dict[str, Any]:
         """The key set that `discovery/v2.0/keys` publishes for a directory (or `common`, with a template issuer).
 
         Without the certificate that Entra adds to each key.
         """
-        shared = directory_id in {"common", "organizations"}
+        key = {"kty": "RSA", "use": "sig", "kid": self.key_id, "n": self._modulus, "e": "AQAB"}
         return {
-            "keys": [
-                {
-                    "kty": "RSA",
-                    "use": "sig",
-                    "kid": self.key_id,
-                    "n": self._modulus,
-                    "e": "AQAB",
-                    "cloud_instance_name": "microsoftonline.com",
-                    "issuer": v2_issuer("{tenantid}" if shared else directory_id),
-                }
-            ]
+            "keys": [key | {"cloud_instance_name": "microsoftonline.com", "issuer": v2_issuer(directory_id)}],
         }
 
     def app_token(
-        self, directory_id: str, resource: str, *, client_id: str, object_id: str, acr: Literal["1", "2"]
+        self,
+        directory_id: str,
+        resource: str,
+        *,
+        client_id: str,
+        object_id: str,
+        acr: Literal["1", "2"],
+        resource_id: str | None = None,
     ) -> tuple[str, int]:
-        """An application's v1.0 token for `resource` and its lifetime, 60 to 90 minutes, in seconds.
+        """A service principal's token for `resource`, and its lifetime in seconds.
 
-        `acr` tells how the client proved itself: "1" by secret, "2" by certificate.
-        """
-        lifetime = random.randint(3600, 5400) - 1  # noqa: S311 - spreads renewals, nothing secret
-        claims = self._v1_claims(directory_id, resource, client_id, object_id, acr, lifetime)
-        return self._issue(claims), lifetime
-
-    def identity_token(
-        self, directory_id: str, resource: str, *, client_id: str, object_id: str, resource_id: str
-    ) -> tuple[str, int]:
-        """A managed identity's token for `resource` and its lifetime in seconds, 24 hours.
-
-        Of version 1.0, but for the exchange, where the issuer is the v2.0 one
+        60 to 90 minutes for an application; 24 hours for a managed identity, which `resource_id` names. `acr` tells how
+        the client proved itself: "1" by secret, "2" by certificate. The form is that of version 1.0, but for the
+        exchange, where the issuer is the v2.0 one
         (learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity).
         """
-        claims = self._v1_claims(directory_id, resource, client_id, object_id, "2", MANAGED_IDENTITY_LIFETIME)
+        lifetime = MANAGED_IDENTITY_LIFETIME if resource_id else random.randint(3599, 5399)  # noqa: S311 - no secret
+        claims = self._claims(directory_id, resource, object_id, lifetime) | {"idtyp": "app", "sub": object_id}
         if resource == EXCHANGE:
-            claims |= {"iss": v2_issuer(directory_id), "ver": "2.0", "azp": client_id, "azpacr": "2"}
-            del claims["appid"], claims["appidacr"], claims["idp"]
-        claims["xms_mirid"] = resource_id
-        return self._issue(claims), MANAGED_IDENTITY_LIFETIME
+            claims |= {"iss": v2_issuer(directory_id), "azp": client_id, "azpacr": acr, "ver": "2.0"}
+        else:
+            issuer = v1_issuer(directory_id)
+            claims |= {"iss": issuer, "idp": issuer, "appid": client_id, "appidacr": acr, "ver": "1.0"}
+        if resource_id:
+            claims["xms_mirid"] = resource_id
+        return self._issue(claims), lifetime
 
     def user_token(
         self,
@@ -151,7 +137,7 @@ class TokenIssuer:
         client_id: str,
         object_id: str,
         roles: list[str],
-        overrides: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, Any],
         forged: bool = False,
     ) -> str:
         """A user's v2.0 token for the API `audience`, got through the application `client_id`.
@@ -159,54 +145,41 @@ class TokenIssuer:
         `overrides` replace claims, a None removes one. `forged` signs with a key that is not published, under the
         published key's id.
         """
-        now = int(self._world.now())
-        claims: dict[str, Any] = {
-            "aud": audience,
+        lifetime = random.randint(3600, 5400)  # noqa: S311 - spreads renewals, nothing secret
+        claims = self._claims(directory_id, audience, object_id, lifetime) | {
             "iss": v2_issuer(directory_id),
-            "iat": now,
-            "nbf": now,
-            "exp": now + random.randint(3600, 5400),  # noqa: S311 - spreads renewals, nothing secret
             "azp": client_id,
             "azpacr": "0",
-            "oid": object_id,
             "roles": roles,
             "scp": "access_as_user",
             "sub": base64url(secrets.token_bytes(32)),
-            "tid": directory_id,
-            "uti": base64url(secrets.token_bytes(16)),
             "ver": "2.0",
         }
-        claims |= overrides or {}
+        claims |= overrides
         return self._issue({name: value for name, value in claims.items() if value is not None}, forged=forged)
 
-    def _v1_claims(
-        self, directory_id: str, resource: str, client_id: str, object_id: str, acr: str, lifetime: int
-    ) -> dict[str, Any]:
-        now = int(self._world.now())
-        return {
-            "aud": resource,
-            "iss": v1_issuer(directory_id),
-            "iat": now,
-            "nbf": now,
-            "exp": now + lifetime,
-            "appid": client_id,
-            "appidacr": acr,
-            "idp": v1_issuer(directory_id),
-            "idtyp": "app",
-            "oid": object_id,
-            "sub": object_id,
-            "tid": directory_id,
-            "uti": base64url(secrets.token_bytes(16)),
-            "ver": "1.0",
-        }
+    def _claims(self, directory_id: str, audience: str, object_id: str, lifetime: int) -> dict[str, Any]:
+        """What every token says."""
+        now, uti = int(self._world.now()), base64url(secrets.token_bytes(16))
+        times = {"iat": now, "nbf": now, "exp": now + lifetime}
+        return {"aud": audience, "oid": object_id, "tid": directory_id, "uti": uti} | times
 
-    def _issue(self, claims: Mapping[str, Any], *, forged: bool = False) -> str:
+    def _issue(self, claims: dict[str, Any], *, forged: bool = False) -> str:
         key = self._key
         if forged:
-            self._forger = key = self._forger or generate_private_key(65537, 2048)
-        token = jwt.encode(dict(claims), key, algorithm="RS256", headers={"kid": self.key_id})
+            self._forger = key = self._forger or new_key()
+        token = jwt.encode(claims, key, algorithm="RS256", headers={"kid": self.key_id})
         self._world.secrets.add("access_token", token)
         return token
+
+    def bearer(self, call: Call, *audiences: str) -> Claims:
+        """The claims of the token that `call` bears; its principal is named in `call`. Raises TokenRejected."""
+        scheme, _, token = call.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise TokenRejected("missing", "no bearer token")
+        claims = self.verify(token, *audiences)
+        call.principal = principal_name(claims)
+        return claims
 
     def verify(self, token: str, *audiences: str) -> Claims:
         """The claims of `token`, issued by this issuer, in force now and meant for one of `audiences`.
@@ -231,11 +204,10 @@ class TokenIssuer:
         return claims
 
     def _read(self, token: str) -> Claims:
-        unchecked: Any = {"verify_aud": False, "verify_exp": False, "verify_nbf": False, "verify_iat": False}
         try:
             if jwt.get_unverified_header(token).get("kid") != self.key_id:
                 raise TokenRejected("signature", "signed with a key that is not published")
-            raw: dict[str, Any] = jwt.decode(token, self._public, algorithms=["RS256"], options=unchecked)
+            raw: dict[str, Any] = jwt.decode(token, self._public, algorithms=["RS256"], options=UNCHECKED)
         except jwt.InvalidSignatureError:
             raise TokenRejected("signature", "the signature does not verify") from None
         except (jwt.InvalidTokenError, json.JSONDecodeError) as error:

@@ -8,16 +8,15 @@ import re
 from collections.abc import Callable
 
 from infra.local.standin.authorization import Authorization
-from infra.local.standin.budgets import Window
 from infra.local.standin.directories import Directories
-from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, principal_name, v1_issuer
+from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, v1_issuer
 from infra.local.standin.resources import LOCATION
 from infra.local.standin.vault_secrets import Refused, SecretOperations
 from infra.local.standin.vaults import Vault, Vaults
 from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World, fault_message, retry_after_header
 
 AUDIENCE = "https://vault.azure.net"
-BUDGET_WINDOW = 10  # seconds; 4,000 requests for secrets in it per vault are Azure's limit
+_NO_TOKEN = "AKV10000: Request is missing a Bearer or PoP token."
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 
 type _Operation = Callable[[SecretOperations, Call, Vault, str, str], Answer]
@@ -60,7 +59,6 @@ class KeyVault:
         self._authorization = authorization
         self._tokens = tokens
         self._operations = SecretOperations(world, vaults)
-        self._requests = Window(BUDGET_WINDOW)
 
     def route(self, call: Call) -> Handler | None:
         """Secrets and deleted secrets. Without a token every path answers with the challenge."""
@@ -73,7 +71,7 @@ class KeyVault:
             return lambda: self._unknown_vault(vault_name)
         if "Authorization" not in call.headers:
             call.operation = "challenge"
-            return lambda: self._challenge(vault, "AKV10000: Request is missing a Bearer or PoP token.")
+            return lambda: self._challenge(vault, _NO_TOKEN)
         shape = "/".join([kind, *(["*"] if name else []), *([rest if rest in _COLLECTIONS else "*"] if rest else [])])
         if (call.method, shape) not in _OPERATIONS:
             return None
@@ -101,9 +99,7 @@ class KeyVault:
             claims = self._claims(call, vault)
         except Refused as refused:
             return await self._challenge(vault, refused.message)
-        call.principal = principal_name(claims)
         try:
-            self._spend(vault)
             self._authorize(vault, claims, action, name)
             _check_form(call, name)
             return act(self._operations, call, vault, name, rest)
@@ -111,38 +107,25 @@ class KeyVault:
             return refused.answer()
 
     def _claims(self, call: Call, vault: Vault) -> Claims:
-        scheme, _, token = call.headers["Authorization"].partition(" ")
-        if scheme.lower() != "bearer":
-            raise Refused(401, "AKV10000: Request is missing a Bearer or PoP token.")
         try:
-            claims = self._tokens.verify(token, AUDIENCE)
+            claims = self._tokens.bearer(call, AUDIENCE)
         except TokenRejected as rejected:
-            if rejected.reason == "audience":
-                raise Refused(
-                    401, f"AKV10022: Invalid audience. Expected {AUDIENCE}, found: {rejected.detail}."
-                ) from None
-            raise Refused(401, f"[BearerReadAccessTokenFailed] Error validating token: {rejected}.") from None
+            match rejected.reason:
+                case "missing":
+                    text = _NO_TOKEN
+                case "audience":
+                    text = f"AKV10022: Invalid audience. Expected {AUDIENCE}, found: {rejected.detail}."
+                case _:
+                    text = f"[BearerReadAccessTokenFailed] Error validating token: {rejected}."
+            raise Refused(401, text) from None
         if claims.directory_id != vault.directory_id:
-            raise Refused(
-                401,
-                f"AKV10032: Invalid issuer. Expected one of {v1_issuer(vault.directory_id)}, "
-                f"found {v1_issuer(claims.directory_id)}.",
-            )
+            expected, found = v1_issuer(vault.directory_id), v1_issuer(claims.directory_id)
+            raise Refused(401, f"AKV10032: Invalid issuer. Expected one of {expected}, found {found}.")
         return claims
 
-    def _spend(self, vault: Vault) -> None:
-        """The vault's budget. Source of the refusal, which has no Retry-After: github.com/dotnet/sign/issues/403."""
-        most = self._world.settings.key_vault_budget
-        if most is not None and self._requests.spend(vault.name, most, self._world.now()):
-            raise Refused(
-                429,
-                "Request was not processed because too many requests were received. Reason: "
-                "VaultRequestTypeLimitReached",
-            )
-
     def _authorize(self, vault: Vault, claims: Claims, action: str, name: str) -> None:
-        principals = {claims.object_id, *self._directories.groups_of(claims.object_id)}
         scope = f"{vault.resource_id}/secrets/{name}" if name else vault.resource_id
+        principals = self._directories.principals(claims.object_id)
         if self._authorization.decide(principals, action, scope, data=True).outcome != "allowed":
             raise Refused(
                 403,

@@ -26,9 +26,7 @@ class ManagedIdentity:
         self._world = world
         self._directories = directories
         self._tokens = tokens
-        stored = dict(world.storage.load("managed_identity"))
-        self.header = stored.get("header") or secrets.token_hex(16).upper()  # IDENTITY_HEADER
-        world.storage.put("managed_identity", "header", self.header)
+        self.header = world.storage.kept("managed_identity", "header", lambda: secrets.token_hex(16).upper())
         world.secrets.add("identity_header", self.header)
 
     def route(self, call: Call) -> Handler | None:
@@ -59,11 +57,12 @@ class ManagedIdentity:
                 "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.",
             )
         call.principal = f"identity:{identity.name}"
-        token, lifetime = self._tokens.identity_token(
+        token, lifetime = self._tokens.app_token(
             identity.directory_id,
             resource,
             client_id=identity.client_id,
             object_id=identity.principal_id,
+            acr="2",
             resource_id=identity.resource_id,
         )
         body = {

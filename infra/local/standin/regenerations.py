@@ -8,13 +8,10 @@ import asyncio
 import random
 import uuid
 from dataclasses import dataclass
-from typing import Literal
 
 from infra.local.standin.cosmos.accounts import Accounts, KeyKind
 from infra.local.standin.storage import Table
 from infra.local.standin.wire import World
-
-type Status = Literal["InProgress", "Succeeded", "Failed"]
 
 
 @dataclass(slots=True)
@@ -66,15 +63,13 @@ class Regenerations:
         """The operation of that id."""
         return self._operations.get(operation_id)
 
-    def status(self, operation: Regeneration) -> Status:
-        """How far it is. It fails when its account is gone."""
-        if self._accounts.get(operation.account) is None:
-            return "Failed"
-        return "Succeeded" if operation.changed and self._world.now() >= operation.ends_at else "InProgress"
+    def ended(self, operation: Regeneration) -> bool:
+        """Whether it has succeeded. Nobody is let in to ask any more when its account is gone."""
+        return operation.changed and self._world.now() >= operation.ends_at
 
     def running(self, account: str) -> bool:
         """Whether an operation on this account has not ended."""
-        return any(one.account == account and self.status(one) == "InProgress" for one in self._operations)
+        return any(one.account == account and not self.ended(one) for one in self._operations)
 
     def _schedule(self, operation: Regeneration) -> None:
         delay = max(0.0, operation.changes_at - self._world.now())

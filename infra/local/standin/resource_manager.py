@@ -7,7 +7,6 @@ learn.microsoft.com/azure/role-based-access-control/troubleshooting (Authorizati
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from infra.local.standin.account_operations import AccountOperations
@@ -15,7 +14,7 @@ from infra.local.standin.arm import ArmError, ArmRequest, not_found
 from infra.local.standin.authorization import Authorization
 from infra.local.standin.budgets import Buckets
 from infra.local.standin.directories import Directories
-from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, principal_name, v1_issuer
+from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, v1_issuer
 from infra.local.standin.locks import Locks
 from infra.local.standin.resources import LOCATION, Resources
 from infra.local.standin.role_operations import RoleOperations
@@ -31,19 +30,10 @@ _ACCOUNT = rf"(?P<id>{_GROUP}{_ACCOUNTS}/(?P<name>[^/]+))"
 _LOCATION = rf"(?P<id>{_SUBSCRIPTION}/providers/Microsoft\.DocumentDB/locations/[^/]+"
 _SCOPE = rf"(?P<scope>{_SUBSCRIPTION}(?:/.*?)?)"
 _ROLE = rf"(?P<id>{_SCOPE}/providers/Microsoft\.Authorization/roleAssignments/(?P<assignment>[^/]+))"
-_LOCKS = rf"{_SCOPE}/providers/Microsoft\.Authorization/locks"
-_LOCK = rf"(?P<id>{_LOCKS}/(?P<lock>[^/]+))"
 _DOCUMENTDB = "Microsoft.DocumentDB/databaseAccounts"
-_MANAGES_LOCKS = "Microsoft.Authorization/locks/"
 
 
-@dataclass(slots=True, frozen=True)
-class _Operation:
-    """An operation: its name in the journal, the action that a role must allow, and what carries it out."""
-
-    name: str
-    action: str
-    act: Callable[[ArmRequest], Answer]
+type _Act = Callable[[ArmRequest], Answer]
 
 
 class ResourceManager:
@@ -91,25 +81,21 @@ class ResourceManager:
             ("GET", _ROLE, "get_role_assignment", "Microsoft.Authorization/roleAssignments/read", roles.get),
             ("DELETE", _ROLE, "delete_role_assignment", "Microsoft.Authorization/roleAssignments/delete",
              roles.delete),
-            ("GET", f"(?P<id>{_LOCKS})", "list_locks", f"{_MANAGES_LOCKS}read", locks.list_at),
-            ("PUT", _LOCK, "put_lock", f"{_MANAGES_LOCKS}write", locks.put),
-            ("GET", _LOCK, "get_lock", f"{_MANAGES_LOCKS}read", locks.get),
-            ("DELETE", _LOCK, "delete_lock", f"{_MANAGES_LOCKS}delete", locks.delete),
         )  # fmt: skip
         self._routes = [
-            (method, re.compile(pattern, re.IGNORECASE), _Operation(name, action, act))
+            (method, re.compile(pattern, re.IGNORECASE), name, action, act)
             for method, pattern, name, action, act in table
         ]
-        self.operations = frozenset(operation.name for _, _, operation in self._routes)
+        self.operations = frozenset(name for _, _, name, _, _ in table)
 
     def route(self, call: Call) -> Handler | None:
         """Find the operation by method and path; paths ignore case."""
         call.target = call.path
-        for method, pattern, operation in self._routes:
+        for method, pattern, name, action, act in self._routes:
             if method == call.method and (match := pattern.fullmatch(call.path.rstrip("/"))):
                 parts = match.groupdict()
-                call.operation, call.target = operation.name, parts["id"]
-                return lambda: self._guarded(call, operation, parts)
+                call.operation, call.target = name, parts["id"]
+                return lambda: self._guarded(call, parts, action, act)
         return None
 
     def error(self, status: int, retry_after: float | None) -> Answer:
@@ -118,17 +104,14 @@ class ResourceManager:
         headers = retry_after_header(retry_after)
         return ArmError(status, codes.get(status, "Error"), fault_message(status), headers).answer()
 
-    async def _guarded(self, call: Call, operation: _Operation, parts: dict[str, str]) -> Answer:
+    async def _guarded(self, call: Call, parts: dict[str, str], action: str, act: _Act) -> Answer:
         left: dict[str, str] = {}
         try:
-            claims = self._claims(call)
-            call.principal = principal_name(claims)
-            request = self._admit(call, claims, parts, operation)
+            request = self._admit(call, self._claims(call), parts, action)
             left = self._spend(request)
-            self._authorize(request, operation)
-            if not operation.action.startswith(_MANAGES_LOCKS):
-                self._locks.check(call.method, request.resource_id)  # 5. The locks
-            answer = operation.act(request)
+            self._authorize(request)
+            self._locks.check(call.method, request.resource_id)  # 5. The locks
+            answer = act(request)
         except ArmError as error:
             answer = error.answer()
         answer.headers |= left
@@ -136,29 +119,27 @@ class ResourceManager:
 
     def _claims(self, call: Call) -> Claims:
         """1. The token: signature, time, audience."""
-        scheme, _, token = call.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise _unauthorized("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
         try:
-            return self._tokens.verify(token, *AUDIENCES)
+            return self._tokens.bearer(call, *AUDIENCES)
         except TokenRejected as rejected:
-            moment = datetime.fromtimestamp(self._world.now(), UTC).strftime("%m/%d/%Y %I:%M:%S %p")
             match rejected.reason:
+                case "missing":
+                    code, text = "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
                 case "expired":
-                    raise _unauthorized(
-                        "ExpiredAuthenticationToken",
-                        f"The access token expiry UTC time is earlier than current UTC time '{moment}'.",
-                    ) from None
+                    moment = datetime.fromtimestamp(self._world.now(), UTC).strftime("%m/%d/%Y %I:%M:%S %p")
+                    code = "ExpiredAuthenticationToken"
+                    text = f"The access token expiry UTC time is earlier than current UTC time '{moment}'."
                 case "audience":
-                    raise _unauthorized(
-                        "InvalidAuthenticationTokenAudience",
+                    code = "InvalidAuthenticationTokenAudience"
+                    text = (
                         f"The access token has been obtained for wrong audience or resource ({rejected.detail}). It "
-                        f"should exactly match with one of the allowed audiences {', '.join(map(repr, AUDIENCES))}.",
-                    ) from None
+                        f"should exactly match with one of the allowed audiences {', '.join(map(repr, AUDIENCES))}."
+                    )
                 case _:
-                    raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from None
+                    code, text = "InvalidAuthenticationToken", "The access token is invalid."
+            raise _unauthorized(code, text) from None
 
-    def _admit(self, call: Call, claims: Claims, parts: dict[str, str], operation: _Operation) -> ArmRequest:
+    def _admit(self, call: Call, claims: Claims, parts: dict[str, str], action: str) -> ArmRequest:
         """2. The subscription: its directory must be the token's, or have let the token's in as a publisher."""
         if "api-version" not in call.query:
             raise ArmError(
@@ -168,9 +149,8 @@ class ResourceManager:
             )
         subscription = self._resources.subscription(parts["subscription"])
         if subscription is None:
-            raise ArmError(
-                404, "SubscriptionNotFound", f"The subscription '{parts['subscription']}' could not be found."
-            )
+            text = f"The subscription '{parts['subscription']}' could not be found."
+            raise ArmError(404, "SubscriptionNotFound", text)
         if not self._resources.admits(subscription, claims.directory_id):
             raise _unauthorized(
                 "InvalidAuthenticationTokenTenant",
@@ -178,7 +158,7 @@ class ResourceManager:
                 f"tenant '{v1_issuer(subscription.directory_id)}' associated with this subscription. Please use the "
                 f"authority (URL) 'https://login.windows.net/{subscription.directory_id}' to get the token.",
             )
-        return ArmRequest(call, claims, parts, subscription, operation.action)
+        return ArmRequest(call, claims, parts, subscription, action)
 
     def _spend(self, request: ArmRequest) -> dict[str, str]:
         """3. The budget, if it is switched on; gives the header that tells what is left of it.
@@ -202,36 +182,35 @@ class ResourceManager:
             )
         return headers
 
-    def _authorize(self, request: ArmRequest, operation: _Operation) -> None:
+    def _authorize(self, request: ArmRequest) -> None:
         """4. The right. To follow a long-running operation needs none, but only its starter finds it."""
-        if not operation.action:
+        if not request.action:
             return
-        claims = request.claims
-        principals = {claims.object_id, *self._directories.groups_of(claims.object_id)}
+        claims, operation = request.claims, request.call.operation
+        principals = self._directories.principals(claims.object_id)
         scope = request.parts.get("scope", request.resource_id)
         # The publisher's principals of the definition's authorizations see the application itself too.
-        if operation.name == "get_application" and principals & self._resources.granted(scope):
+        if operation == "get_application" and principals & self._resources.granted(scope):
             return
         # Whoever has a role anywhere in a subscription can see the subscription itself (inferred: it is in their
         # list of subscriptions; to be confirmed on a real one).
-        if operation.name == "get_subscription" and self._authorization.has_role_within(principals, scope):
+        if operation == "get_subscription" and self._authorization.has_role_within(principals, scope):
             return
-        decision = self._authorization.decide(principals, operation.action, scope)
+        decision = self._authorization.decide(principals, request.action, scope)
         who = f"The client '{claims.client_id}' with object id '{claims.object_id}'"
-        if decision.denied_by:
-            denial = decision.denied_by
+        if denial := decision.denied_by:
             raise ArmError(
                 403,
                 "DenyAssignmentAuthorizationFailed",
-                f"{who} has permission to perform action '{operation.action}' on scope '{scope}'; however, the access "
-                f"is denied because of the deny assignment with name '{denial.name}' and Id '{denial.id}' at scope "
+                f"{who} has permission to perform action '{request.action}' on scope '{scope}'; however, the access is "
+                f"denied because of the deny assignment with name '{denial.name}' and Id '{denial.id}' at scope "
                 f"'{denial.scope}'.",
             )
         if decision.outcome != "allowed":
             raise ArmError(
                 403,
                 "AuthorizationFailed",
-                f"{who} does not have authorization to perform action '{operation.action}' over scope '{scope}' or the "
+                f"{who} does not have authorization to perform action '{request.action}' over scope '{scope}' or the "
                 "scope is invalid. If access was recently granted, please refresh your credentials.",
             )
 

@@ -37,16 +37,18 @@ class ManagedApplication:
     outputs: dict[str, str]
     created: str  # RFC 3339
 
+    @property
+    def subscription_id(self) -> str:
+        """GUID of the subscription, in lower case."""
+        return self.id.split("/")[2].lower()
+
 
 class Resources:
-    """Subscriptions and managed applications. Ids ignore case."""
+    """Subscriptions, and the one managed application that each may have. Ids ignore case."""
 
     def __init__(self, world: World) -> None:
         self._subscriptions = Table(world.storage, "resources/subscriptions", Subscription)
-        self._applications = Table(world.storage, "resources/applications", ManagedApplication)
-        self._publishers: dict[str, str] = {}  # subscription -> directory of the publisher of an application there
-        for application in self._applications:
-            self._note_publisher(application)
+        self._applications = Table(world.storage, "resources/applications", ManagedApplication)  # by subscription
 
     def add_subscription(self, subscription: Subscription) -> None:
         """Add or replace a subscription."""
@@ -57,13 +59,13 @@ class Resources:
         return self._subscriptions.get(subscription_id.lower())
 
     def add_application(self, application: ManagedApplication) -> None:
-        """Add or replace a managed application; a subscription has at most one."""
-        self._applications.put(application.id.lower(), application)
-        self._note_publisher(application)
+        """Add or replace a subscription's managed application."""
+        self._applications.put(application.subscription_id, application)
 
     def application(self, application_id: str) -> ManagedApplication | None:
         """The managed application of this resource id."""
-        return self._applications.get(application_id.lower())
+        found = self._applications.get(application_id.split("/")[2].lower())
+        return found if found and found.id.lower() == application_id.lower() else None
 
     def granted(self, application_id: str) -> set[str]:
         """Object ids of the principals in a managed application's authorizations; none when it is not there."""
@@ -71,13 +73,10 @@ class Resources:
         return {grant.principal_id for grant in application.authorizations} if application else set()
 
     def admits(self, subscription: Subscription, directory_id: str) -> bool:
-        """Whether a directory reaches into a subscription: its own, or the publisher's of an application there."""
-        return directory_id in (subscription.directory_id, self._publishers.get(subscription.id.lower()))
+        """Whether a directory reaches into a subscription: its own, or the publisher's of the application there."""
+        application = self._applications.get(subscription.id.lower())
+        return directory_id in (subscription.directory_id, application and application.publisher_directory_id)
 
-    def remove(self, application: ManagedApplication) -> None:
-        """Remove a managed application."""
-        self._applications.remove(application.id.lower())
-        del self._publishers[application.id.split("/")[2].lower()]
-
-    def _note_publisher(self, application: ManagedApplication) -> None:
-        self._publishers[application.id.split("/")[2].lower()] = application.publisher_directory_id
+    def remove_application(self, subscription_id: str) -> None:
+        """Remove a subscription's managed application."""
+        self._applications.remove(subscription_id.lower())

@@ -1,23 +1,17 @@
 """Scopes of Resource Manager, from subscription down to resource, and objects in force at and below a scope."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from dataclasses import dataclass
 
 from infra.local.standin.storage import Storage, Table
 
 
-class Scoped(Protocol):
+@dataclass(slots=True, frozen=True)
+class Scoped:
     """Something in force at a scope and below it."""
 
-    @property
-    def id(self) -> str:
-        """Unique among its kind."""
-        ...
-
-    @property
-    def scope(self) -> str:
-        """A resource id."""
-        ...
+    id: str  # GUID
+    scope: str  # a resource id
 
 
 class ByScope[T: Scoped]:
@@ -47,14 +41,20 @@ class ByScope[T: Scoped]:
 
     def above(self, scope: str) -> Iterator[T]:
         """Those at `scope` and at every scope that covers it."""
-        scope = scope.lower()
-        while scope:
-            yield from self._at.get(scope, {}).values()
-            scope = scope.rpartition("/")[0]
+        for at in upwards(scope):
+            yield from self._at.get(at, {}).values()
 
     def within(self, scope: str) -> list[T]:
         """Those at or below `scope`."""
         return [one for one in self._all if covers(scope, one.scope)]
+
+
+def upwards(scope: str) -> Iterator[str]:
+    """`scope` and every scope that covers it, in lower case."""
+    scope = scope.lower()
+    while scope:
+        yield scope
+        scope = scope.rpartition("/")[0]
 
 
 def covers(scope: str, other: str) -> bool:

@@ -19,7 +19,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     list_keys_budget: Budget = None  # readings of keys in 5 minutes and account; on Azure 500
     resource_manager_budgets: bool = False  # Azure's token buckets, as budgets.py has them
     entra_budget: Budget = None  # tokens in a minute and application; Azure publishes no number
-    key_vault_budget: Budget = None  # requests in 10 seconds and vault; on Azure 4,000
     cosmos_throughput: Budget = None  # RU a second and container; serverless accounts have up to 5,000
     role_delay_seconds: Seconds = 0.0  # until a role assignment is in force; on Azure up to 10 minutes
     credential_delay_seconds: Seconds = 0.0  # until a new application or credential is known everywhere

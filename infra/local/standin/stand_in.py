@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.local.standin import publisher
 from infra.local.standin.azure import Azure
-from infra.local.standin.certificates import Authority
+from infra.local.standin.certificates import ServerCertificate
 from infra.local.standin.control import Control
 from infra.local.standin.customers import Customers
 from infra.local.standin.server import IDENTITY_PATH, LOOPBACK, Dispatcher, Listeners
@@ -36,14 +36,14 @@ class StandIn:
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self._authority = Authority(state / "tls")
+        self._certificate = ServerCertificate(state / "tls")
         self.world = World(Storage(state / "state.db"))
         self.azure = Azure(self.world)
         publisher.establish(self.azure)
         self.customers = Customers(self.azure)
         dispatcher = Dispatcher(self.world, self.azure.hosts)
         control = Control(self.azure, self.customers, dispatcher).application()
-        self._listeners = Listeners(dispatcher, self._authority.server_context(), control)
+        self._listeners = Listeners(dispatcher, self._certificate.context(), control)
 
     async def start(self, base_port: int = 0) -> Endpoints:
         """Listen on `base_port` (control), the next (proxy) and the one after (Service Bus); 0: on free ports."""
@@ -64,7 +64,7 @@ class StandIn:
 
     def _endpoints(self, control_port: int, proxy_port: int) -> Endpoints:
         control, proxy = f"http://{LOOPBACK}:{control_port}", f"http://{LOOPBACK}:{proxy_port}"
-        bundle = str(self._authority.bundle.resolve())
+        bundle = str(self._certificate.bundle.resolve())
         service_bus = self.azure.service_bus.connection_string
         env = {
             "BULKHEAD_PLANE": "all",

@@ -5,13 +5,13 @@ operating system's by then), which is what the stand-in promises. It does not pr
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-_FORMAT = 2  # to be raised when what is stored changes its form
+_FORMAT = 3  # to be raised when what is stored changes its form
 
 
 class Storage:
@@ -32,7 +32,6 @@ class Storage:
         elif self._db.execute("PRAGMA user_version").fetchone() != (_FORMAT,):
             self._db.close()
             raise ValueError(f"{path} is of another version of the stand-in; remove it to start anew.")
-        self._depth = 0
 
     def put(self, kind: str, key: str, value: str) -> None:
         """Store `value` (JSON text) under (kind, key), replacing what was there."""
@@ -46,6 +45,14 @@ class Storage:
         """Remove everything of one kind."""
         self._db.execute("DELETE FROM objects WHERE kind = ?", (kind,))
 
+    def kept(self, kind: str, key: str, make: Callable[[], str]) -> str:
+        """The value of (kind, key), which is made and stored when it is asked for first."""
+        found = self._db.execute("SELECT value FROM objects WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        if found is None:
+            self.put(kind, key, made := make())
+            return made
+        return str(found[0])
+
     def load(self, kind: str) -> list[tuple[str, str]]:
         """All (key, value) of one kind, in key order."""
         return self._db.execute("SELECT key, value FROM objects WHERE kind = ? ORDER BY key", (kind,)).fetchall()
@@ -53,19 +60,12 @@ class Storage:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All writes inside become durable together, or none does. May be nested; must not span an await."""
-        if self._depth == 0:
-            self._db.execute("BEGIN IMMEDIATE")
-        self._depth += 1
-        try:
+        if self._db.in_transaction:
             yield
-        except BaseException:
-            self._depth -= 1
-            if self._depth == 0:
-                self._db.execute("ROLLBACK")
-            raise
-        self._depth -= 1
-        if self._depth == 0:
-            self._db.execute("COMMIT")
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        with self._db:  # commits, or rolls back on an error
+            yield
 
     def close(self) -> None:
         """Close the file."""
@@ -84,6 +84,9 @@ class Table[T]:
 
     def __iter__(self) -> Iterator[T]:
         return iter(list(self._objects.values()))
+
+    def __getitem__(self, key: str) -> T:
+        return self._objects[key]
 
     def get(self, key: str) -> T | None:
         """The object, None when it is not there."""

@@ -1,8 +1,9 @@
 """Key Vault's objects: vaults, their secrets and the secrets' versions. State only; the wire is `key_vault.py`."""
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+import msgspec
 
 from infra.local.standin.storage import Table
 from infra.local.standin.wire import World
@@ -22,19 +23,25 @@ class Vault:
         return f"https://{self.name}.vault.azure.net"
 
 
+class Attributes(msgspec.Struct, omit_defaults=True):
+    """Attributes of a version under the wire's names. Times are seconds since the epoch."""
+
+    created: int
+    updated: int
+    enabled: bool
+    nbf: int | None = None  # not before
+    exp: int | None = None  # expires
+
+
 @dataclass(slots=True)
 class SecretVersion:
-    """One version of a secret. Times are seconds since the epoch."""
+    """One version of a secret."""
 
     id: str
     value: str
-    content_type: str | None
-    created: int
-    updated: int
-    enabled: bool = True
-    not_before: int | None = None
-    expires: int | None = None
-    tags: dict[str, str] = field(default_factory=dict)
+    attributes: Attributes
+    content_type: str | None = None
+    tags: dict[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -78,25 +85,23 @@ class Vaults:
         """The secret of that name, deleted or not. Names ignore case."""
         return self._secrets[vault.name].get(name.lower())
 
-    def add_version(
-        self,
-        vault: Vault,
-        name: str,
-        value: str,
-        content_type: str | None,
-        *,
-        tags: Mapping[str, str] | None = None,
-        expires: float | None = None,
-    ) -> tuple[VaultSecret, SecretVersion]:
-        """A new version of the secret `name`, which is made if it is not there. A deleted secret must not be given."""
+    def new_version(self, value: str, content_type: str | None = None, expires: int | None = None) -> SecretVersion:
+        """A version that is made now; `expires` in seconds since the epoch."""
         now = int(self._world.now())
-        version = SecretVersion(uuid.uuid4().hex, value, content_type, now, now, tags=dict(tags or {}))
-        version.expires = None if expires is None else int(expires)
+        return SecretVersion(uuid.uuid4().hex, value, Attributes(now, now, enabled=True, exp=expires), content_type)
+
+    def add_version(self, vault: Vault, name: str, version: SecretVersion) -> VaultSecret:
+        """Add a version to the secret `name`, which is made if it is not there. A deleted one must not be given."""
         secret = self.secret(vault, name) or VaultSecret(name)
         secret.versions.append(version)
-        self._world.secrets.add("vault_secret", value)
+        self._world.secrets.add("vault_secret", version.value)
         self.save(vault, secret)
-        return secret, version
+        return secret
+
+    def delete(self, vault: Vault, secret: VaultSecret) -> None:
+        """Delete a secret; it can be recovered."""
+        secret.deleted = int(self._world.now())
+        self.save(vault, secret)
 
     def save(self, vault: Vault, secret: VaultSecret) -> None:
         """Write a changed secret through to storage."""

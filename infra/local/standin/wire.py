@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 import msgspec
 from msgspec import Meta
@@ -20,10 +20,7 @@ from infra.local.standin.storage import Storage
 type ServiceName = Literal[
     "entra", "managed_identity", "key_vault", "resource_manager", "graph", "cosmos", "service_bus"
 ]
-SERVICES: tuple[ServiceName, ...] = (
-    "entra", "managed_identity", "key_vault", "resource_manager", "graph", "cosmos", "service_bus",
-)  # fmt: skip
-
+SERVICES: tuple[ServiceName, ...] = get_args(ServiceName.__value__)
 
 type Milliseconds = Annotated[float, Meta(ge=0, le=3_600_000)]  # an hour: longer ones are slips
 
@@ -162,9 +159,8 @@ class Weather:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        stored = dict(storage.load("weather"))
-        self.latency_ms: dict[ServiceName, float] = json.loads(stored.get("latency", "{}"))
-        self.rules = msgspec.json.decode(stored.get("rules", "[]"), type=list[FaultRule])
+        self.latency_ms: dict[ServiceName, float] = json.loads(storage.kept("weather", "latency", lambda: "{}"))
+        self.rules = msgspec.json.decode(storage.kept("weather", "rules", lambda: "[]"), type=list[FaultRule])
         self._random = random.Random()  # noqa: S311 - chance of a fault, nothing secret
 
     def set_latency(self, milliseconds: Mapping[ServiceName, float]) -> None:
@@ -242,8 +238,7 @@ class World:
     def __post_init__(self) -> None:
         self.weather = Weather(self.storage)
         self.secrets = IssuedSecrets(self.storage)
-        stored = dict(self.storage.load("settings"))
-        self.settings = msgspec.json.decode(stored.get("all", "{}"), type=Settings)
+        self.settings = msgspec.json.decode(self.storage.kept("settings", "all", lambda: "{}"), type=Settings)
 
     def change(self, settings: Settings) -> None:
         """Put settings in force, now and after a restart."""
