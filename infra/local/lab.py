@@ -1,13 +1,11 @@
 """A running stack for experiments: companies to found, faults to set, processes to kill, things to wait for."""
 
-import asyncio
 import json
 import os
 import signal
-import sqlite3
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,8 @@ from infra.local.client import Client
 from infra.local.company import Company
 from infra.local.queues import Queues
 from infra.local.stack import LATENCY_MS, Latency
+from infra.local.waiting import until
 
-_POLL = 0.05  # seconds
 _WAITING = ("pending", "suspended")
 
 
@@ -53,6 +51,14 @@ class Lab:
             await self.client.control("DELETE", "/faults")
             await self.client.control("PUT", "/latency", {})
             await self.client.control("PUT", "/settings", {})
+
+    async def struck(self, *, within: float = 20) -> None:
+        """Wait until the faults that strike a number of times have done so. Raises TimeoutError."""
+
+        async def look() -> bool:
+            return not any(rule["times"] for rule in (await self.client.control("GET", "/faults"))["rules"])
+
+        await until(look, within)
 
     async def now(self) -> int:
         """The number that the journal's next entry will have."""
@@ -90,19 +96,6 @@ class Lab:
 
         return await until(look, within)
 
-    async def idle(self, company: Company, *, within: float = 30) -> None:
-        """Wait until no job of the company is left in the queue. Raises TimeoutError."""
-
-        async def look() -> bool:
-            return not any(session.startswith(company.id) for session in self._sessions_with_jobs())
-
-        await until(look, within)
-
-    def _sessions_with_jobs(self) -> list[str]:
-        with closing(sqlite3.connect(f"file:{self.state / 'state.db'}?mode=ro", uri=True)) as database:
-            rows = database.execute("SELECT value FROM objects WHERE kind = 'service_bus/messages/screenings'")
-            return [str(json.loads(value)["incoming"]["session_id"]) for (value,) in rows]
-
     async def logged(self, *words: str, count: int = 1, within: float = 20, name: str = "functions") -> list[str]:
         """Wait until a process's log has `count` lines with all of `words`; give them. Raises TimeoutError."""
 
@@ -125,15 +118,6 @@ class Lab:
 
         os.kill(pid, signal.SIGKILL)
         await until(look, 30)
-
-
-async def until[T](look: Callable[[], Awaitable[T | None]], within: float) -> T:
-    """Look again and again until there is something to be seen; give it. Raises TimeoutError after `within` seconds."""
-    async with asyncio.timeout(within):
-        while True:
-            if seen := await look():
-                return seen
-            await asyncio.sleep(_POLL)
 
 
 def _pid(ready: Path) -> int | None:

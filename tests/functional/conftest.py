@@ -1,4 +1,8 @@
-"""One running stack for all functional tests, started as a user starts it, and two companies registered with it.
+"""One running stack for all functional tests, started as a user starts it, and two companies of each file's own.
+
+A file may run alone, and after any other. What others leave behind on the stack is of their companies: jobs under way,
+failures and keys that the service remembers for a while, orders that were put off. A test that counts what is done for
+a company, or makes its access fail, founds one for itself.
 
 Everything runs in one event loop, the session's, so that connections may stay open from test to test.
 """
@@ -48,13 +52,13 @@ async def lab(stack: Endpoints, state: Path) -> AsyncIterator[Lab]:
         yield Lab(client, state)
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def acme(lab: Lab) -> Company:
     """Its daemon signs in with a secret."""
     return await lab.company("secret")
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def globex(lab: Lab) -> Company:
     """Its daemon signs in with a certificate."""
     return await lab.company("certificate")

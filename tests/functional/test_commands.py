@@ -86,7 +86,8 @@ def test_environment_for_a_shell(state: Path, stack: Endpoints) -> None:
     assert run_json("env", state=state) == stack.env
 
 
-def test_queue_that_takes_nothing(state: Path, acme: Company) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_queue_that_takes_nothing(lab: Lab, state: Path, acme: Company) -> None:
     order = ("request", "--tenant", acme.name, "--candidate", "x", "--package", "y")
     try:
         run("faults", "--service", "service_bus", "--target", "check-requests", "--status", "401", state=state)
@@ -95,7 +96,9 @@ def test_queue_that_takes_nothing(state: Path, acme: Company) -> None:
         run("faults", "--clear", state=state)
     assert said.startswith("The queue check-requests takes no message (")
     assert said.endswith("-m infra.local faults\n")
+    since = await lab.now()
     assert run(*order, state=state)[0].startswith("queue    check-requests\n")
+    await lab.seen(since, service="service_bus", operation="complete", target="check-requests")
 
 
 def test_registering_goes_on_where_it_failed(state: Path, stack: Endpoints) -> None:  # noqa: ARG001
@@ -119,32 +122,34 @@ def test_registering_goes_on_where_it_failed(state: Path, stack: Endpoints) -> N
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_journal_shows_the_steps_of_a_request(lab: Lab, acme: Company) -> None:
+async def test_journal_shows_the_steps_of_a_request(lab: Lab) -> None:
+    company = await lab.company()
     since = await lab.now()
-    reply = await acme.call("GET", "/packages")
+    reply = await company.call("GET", "/packages")
     shown, _ = run("journal", "--since", str(since), state=lab.state)
 
-    _, _, mine = shown.partition(f"{reply.headers['X-Request-Id']}  {acme.name}\n")
+    _, _, mine = shown.partition(f"{reply.headers['X-Request-Id']}  {company.name}\n")
     lines = [line for line in mine.partition("\n\n")[0].splitlines() if "challenge" not in line]
     steps = [line.split()[1] for line in lines if line.split()[1][0].isdigit()]
     assert steps[:4] == ["1", "2", "3+4", "5"]
     assert "identity:bulkhead-data" in next(line for line in lines if "get_secret" in line)
-    assert f"daemon of {acme.name}" in next(line for line in lines if "list_keys" in line)
+    assert f"daemon of {company.name}" in next(line for line in lines if "list_keys" in line)
     assert "key:primaryReadonly" in lines[-1]
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_journal_of_one_service_and_of_refusals(lab: Lab, acme: Company) -> None:
+async def test_journal_of_one_service_and_of_refusals(lab: Lab) -> None:
+    company = await lab.company()
     since = await lab.now()
     denied = {
         "service": "resource_manager",
         "operation": "list_keys",
-        "target": acme.account,
+        "target": company.account,
         "status": 403,
         "times": 1,
     }
     async with lab.weather(denied):
-        assert (await acme.call("GET", "/packages")).status == 503
+        assert (await company.call("GET", "/packages")).status == 503
     (refused,) = run("journal", "--since", str(since), "--refused", state=lab.state)[0].splitlines()[2:]
     assert "resource_manager list_keys" in refused
     assert "403 refused" in refused

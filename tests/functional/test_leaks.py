@@ -22,12 +22,12 @@ async def test_nothing_leaks(lab: Lab, acme: Company, globex: Company) -> None:
     await globex.regenerate("primary", "primaryReadonly")
     await globex.order(await globex.add_candidate(people[0]), key=people[0]["email"])
     # what goes wrong must be as silent
+    await lab.queues.send([lab.queues.system(acme).order(people[0]["email"], "essential")])
     await lab.client.api("POST", "/candidates", await lab.client.token(acme.name, (), key="forged"), people[0])
     await acme.call("POST", "/candidates", people[0] | {"ssn": people[1]["ssn"] + "0"})
     broken = {"service": "cosmos", "target": acme.account, "status": 400}
     async with lab.weather(broken):
         await acme.call("POST", "/candidates", people[0])
-    await lab.queues.send([lab.queues.system(acme).order(people[0]["email"], "essential")])
 
     secrets = list(leaks.secrets((await lab.client.control("GET", "/secrets"))["secrets"]))
     personal = [piece for person in people for piece in leaks.personal_data(person)]
@@ -47,9 +47,10 @@ async def test_nothing_leaks(lab: Lab, acme: Company, globex: Company) -> None:
         assert leaks.scan(texts, personal).leaks == ()
 
 
-async def test_search_finds_what_is_there(lab: Lab, acme: Company) -> None:
+async def test_search_finds_what_is_there(lab: Lab) -> None:
+    company = await lab.company()
     person = samples()[1]["candidate"]
-    await acme.add_candidate(person)
+    await company.add_candidate(person)
     issued = (await lab.client.control("GET", "/secrets"))["secrets"]
     kinds = {secret["kind"] for secret in issued}
     assert kinds >= {"account_key", "daemon_secret", "private_key", "access_token", "service_bus_key"}
@@ -57,5 +58,5 @@ async def test_search_finds_what_is_there(lab: Lab, acme: Company) -> None:
     for secret in issued:
         for _, piece in leaks.secrets([secret]):
             assert leaks.scan([("here", f"before {piece} after")], leaks.secrets([secret])).leaks
-    found = leaks.scan(leaks.stored_items(lab.state, account=acme.account), leaks.personal_data(person)).leaks
+    found = leaks.scan(leaks.stored_items(lab.state, account=company.account), leaks.personal_data(person)).leaks
     assert {leak.kind for leak in found} == {"name", "ssn", "email", "phone", "address"}

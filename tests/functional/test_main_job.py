@@ -93,7 +93,7 @@ async def test_canceled_report_stays_canceled(lab: Lab, acme: Company) -> None:
 
     assert (canceled["status"], canceled["result"]) == ("canceled", None)
     assert {one["cancellation_reason"] for one in canceled["screenings"]} == {"requested"}
-    await lab.idle(acme)
+    await lab.queues.idle(acme)
     assert (await acme.must("GET", f"/reports/{ordered['id']}")) == canceled
 
 

@@ -7,8 +7,9 @@ import aiohttp
 import pytest
 
 from infra.local.company import Company
-from infra.local.lab import Lab, until
+from infra.local.lab import Lab
 from infra.local.people import candidate
+from infra.local.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -39,7 +40,7 @@ async def test_killed_again_and_again_while_many_reports_are_in_flight(lab: Lab)
             await lab.seen(since, count=part, operation="replace_item", status=200, target=target)
             await lab.kill_app()
         reports = await lab.all_reports(company, 15)
-        await lab.idle(company)
+        await lab.queues.idle(company)
 
     assert len(reports) == 15
     assert accepted <= {report["id"] for report in reports}
@@ -53,11 +54,10 @@ async def test_killed_again_and_again_while_many_reports_are_in_flight(lab: Lab)
 async def test_killed_between_enqueue_and_write_of_an_http_order(lab: Lab) -> None:
     company = await lab.company()
     candidate_id = await company.add_candidate(ORDINARY)
-    since = await lab.now()
 
     async with lab.weather(_on_the_way(company, drop="request")):
         order = asyncio.create_task(company.order(candidate_id))
-        await lab.seen(since, operation="schedule", target="screenings")
+        await lab.struck()
         await lab.kill_app()
         with pytest.raises(aiohttp.ClientError):
             await order
@@ -77,7 +77,7 @@ async def test_killed_in_the_middle_of_an_order_that_is_sent_again_with_its_key(
 
     async with lab.weather(_on_the_way(company, **fate)):
         order = asyncio.create_task(company.order(candidate_id, key="k"))
-        await lab.seen(since, operation="schedule", target="screenings")
+        await lab.struck()
         await lab.kill_app()
         with pytest.raises(aiohttp.ClientError):
             await order
@@ -98,11 +98,10 @@ async def test_killed_in_the_middle_of_an_order_that_is_sent_again_with_its_key(
 async def test_killed_after_the_write_before_the_answer(lab: Lab) -> None:
     company = await lab.company()
     candidate_id = await company.add_candidate(ORDINARY)
-    since = await lab.now()
 
     async with lab.weather(_on_the_way(company)):  # the write arrives although its sender is gone
         order = asyncio.create_task(company.order(candidate_id))
-        await lab.seen(since, operation="schedule", target="screenings")
+        await lab.struck()
         await lab.kill_app()
         with pytest.raises(aiohttp.ClientError):
             await order
@@ -118,10 +117,10 @@ async def test_killed_between_enqueue_and_write_of_a_queued_order(lab: Lab) -> N
 
     async with lab.weather(_on_the_way(company, drop="request"), lock_seconds=2):
         await lab.queues.put([lab.queues.system(company).order(candidate_id, "essential")])
-        await lab.seen(since, operation="schedule", target="screenings")
+        await lab.struck()
         await lab.kill_app()
         (report,) = await lab.all_reports(company, 1)
-        await lab.idle(company)
+        await lab.queues.idle(company)
 
     assert (report["status"], report["source"]) == ("complete", "queue")
     assert len(await company.reports()) == 1

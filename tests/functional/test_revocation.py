@@ -16,9 +16,10 @@ from infra.local import endpoints
 from infra.local.client import Client, Reply
 from infra.local.company import Company
 from infra.local.endpoints import Endpoints
-from infra.local.lab import Lab, until
+from infra.local.lab import Lab
 from infra.local.people import candidate
 from infra.local.stack import choose_ports
+from infra.local.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

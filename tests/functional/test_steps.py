@@ -75,7 +75,7 @@ async def test_warm_invocation_does_exactly_the_steps(lab: Lab) -> None:
 
 async def _exactly_the_steps(lab: Lab, company: Company) -> None:
     ordered = await company.order(await company.add_candidate(ORDINARY))
-    await lab.idle(company)  # a job beside what follows would share its steps
+    await lab.queues.idle(company)  # a job beside what follows would share its steps
 
     report = await company.call("GET", f"/reports/{ordered['id']}")
 
@@ -100,9 +100,9 @@ async def test_every_invocation_takes_each_step_once(lab: Lab) -> None:
     async with lab.weather(latency="azure"):
         over_http = await company.add_candidate(ORDINARY)
         await company.order(over_http)
-        await lab.idle(company)  # a job beside what follows would share its steps
+        await lab.queues.idle(company)  # a job beside what follows would share its steps
         await lab.queues.send([lab.queues.system(company).order(over_http, "watchlist")])
-        await lab.idle(company)  # a job beside what follows would share its steps
+        await lab.queues.idle(company)  # a job beside what follows would share its steps
         log = (await company.must("GET", "/access_log?limit=100"))["data"]
 
     actions = [record["action"] for record in log]
@@ -146,7 +146,7 @@ async def test_key_regenerated_while_a_job_holds_it(lab: Lab) -> None:
             since, operation="read_item", target=f"{company.account}/dbs/bulkhead/colls/candidates/docs/auth_"
         )
         await company.regenerate("primary", "primaryReadonly")
-        await lab.idle(company)  # a job beside what follows would share its steps
+        await lab.queues.idle(company)  # a job beside what follows would share its steps
 
     assert (await lab.report(company, ordered["id"]))["status"] == "complete"
     (refused,) = await lab.seen(since, service="cosmos", status=401, target=reports)
