@@ -7,7 +7,9 @@ learn.microsoft.com/azure/cosmos-db/concepts-limits (control-plane limits).
 
 from typing import Any
 
-from infra.local.standin.arm import HOST, ArmError, ArmRequest, json_object, not_found
+import msgspec
+
+from infra.local.standin.arm import HOST, ArmError, ArmRequest, body_of, not_found
 from infra.local.standin.budgets import Window
 from infra.local.standin.cosmos.accounts import KEY_KINDS, Account, Accounts, KeyKind
 from infra.local.standin.regenerations import Regeneration, Regenerations
@@ -18,6 +20,12 @@ from infra.local.standin.wire import Answer, World
 KIND = "Microsoft.DocumentDB/databaseAccounts"
 BUDGET_WINDOW = 300  # seconds; 500 readings of keys in it per account are Azure's limit
 _FIELDS: dict[KeyKind, str] = {kind: f"{kind}MasterKey" for kind in KEY_KINDS}
+
+
+class _Regeneration(msgspec.Struct, rename="camel"):
+    """What is sent to regenerate a key."""
+
+    key_kind: str
 
 
 class AccountOperations:
@@ -50,7 +58,7 @@ class AccountOperations:
     def regenerate_key(self, request: ArmRequest) -> Answer:
         """Start to regenerate one key: 202 with both headers by which its end can be awaited."""
         account = self._account(request)
-        wanted = json_object(request.call).get("keyKind")
+        wanted = body_of(request.call, _Regeneration).key_kind
         kind = next((kind for kind in KEY_KINDS if kind == wanted), None)
         if kind is None:
             raise ArmError(400, "BadRequest", f"The value of 'keyKind' is not one of {', '.join(KEY_KINDS)}.")
@@ -81,11 +89,8 @@ class AccountOperations:
 
     def _operation(self, request: ArmRequest) -> Regeneration:
         operation = self._regenerations.get(request.parts["operation"])
-        if (
-            operation is None
-            or operation.subscription_id != request.subscription.id
-            or operation.started_by != request.claims.object_id
-        ):
+        asked_by = (request.subscription.id, request.claims.object_id)
+        if operation is None or (operation.subscription_id, operation.started_by) != asked_by:
             raise ArmError(404, "NotFound", f"The operation {request.parts['operation']} was not found.")
         return operation
 
@@ -120,11 +125,9 @@ class AccountOperations:
             "provisioningState": "Succeeded",
             "failoverPriority": 0,
         }
-        metadata = {
-            _FIELDS[kind]: {"generationTime": moment}
-            for kind, moment in account.generated.items()
-            if moment is not None  # Azure leaves out a key that was not regenerated since mid-2022
-        }
+        # Azure leaves out a key that was not regenerated since mid-2022.
+        generated = {kind: moment for kind, moment in account.generated.items() if moment is not None}
+        metadata = {_FIELDS[kind]: {"generationTime": moment} for kind, moment in generated.items()}
         return {
             "id": account.resource_id,
             "name": account.name,
@@ -149,9 +152,7 @@ class AccountOperations:
 
 def _polling_headers(operation: Regeneration, request: ArmRequest) -> dict[str, str]:
     """Both ways to follow the operation. Without Retry-After azure-core's poller would wait 30 s between looks."""
-    base = (
-        f"https://{HOST}/subscriptions/{operation.subscription_id}/providers/Microsoft.DocumentDB/locations/{LOCATION}"
-    )
+    base = f"https://{HOST}{request.subscription.scope}/providers/Microsoft.DocumentDB/locations/{LOCATION}"
     version = request.call.query["api-version"]
     return {
         "Azure-AsyncOperation": f"{base}/operationsStatus/{operation.id}?api-version={version}",

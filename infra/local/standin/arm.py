@@ -5,7 +5,8 @@ Source of the error form: learn.microsoft.com/azure/azure-resource-manager/troub
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+import msgspec
 
 from infra.local.standin.jwt import Claims
 from infra.local.standin.resources import Subscription
@@ -39,9 +40,12 @@ class ArmError(Exception):
     message: str
     headers: dict[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return self.message
+
     def answer(self) -> Answer:
         """The error in Azure's form."""
-        headers = {"x-ms-failure-cause": "gateway", **self.headers}
+        headers = {"x-ms-failure-cause": "gateway"} | self.headers
         return Answer(self.status, {"error": {"code": self.code, "message": self.message}}, headers)
 
 
@@ -56,12 +60,10 @@ def not_found(kind: str, resource_id: str) -> ArmError:
     )
 
 
-def json_object(call: Call) -> dict[str, Any]:
-    """The body as a JSON object. Raises ArmError 400."""
+def body_of[T](call: Call, kind: type[T]) -> T:
+    """The body as JSON of that kind. Raises ArmError 400."""
     try:
-        body = call.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise ArmError(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized.")
-    return body
+        return msgspec.json.decode(call.body, type=kind)
+    except msgspec.DecodeError:
+        text = "The request content was invalid and could not be deserialized."
+        raise ArmError(400, "InvalidRequestContent", text) from None

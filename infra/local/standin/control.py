@@ -214,12 +214,8 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
     try:
         answer: web.StreamResponse = await handler(request)
         return answer
-    except NotThereError as error:
-        return web.json_response({"error": str(error)}, status=404)
-    except TakenError as error:
-        return web.json_response({"error": str(error)}, status=409)
-    except ArmError as error:
-        return web.json_response({"error": error.message}, status=error.status)
+    except (NotThereError, TakenError, ArmError) as error:
+        return web.json_response({"error": str(error)}, status=error.status)
     except (ValueError, msgspec.DecodeError) as error:
         return web.json_response({"error": str(error)}, status=400)
     except web.HTTPException as error:

@@ -35,9 +35,13 @@ _CUSTOMER_ACTIONS = (
 class NotThereError(Exception):
     """No tenant or daemon of that name."""
 
+    status = 404
+
 
 class TakenError(Exception):
     """There is one of that name already."""
+
+    status = 409
 
 
 @dataclass(slots=True, frozen=True)

@@ -106,7 +106,10 @@ class Directories:
         self._identities = Table(world.storage, "entra/identities", Identity)
         self._groups = Table(world.storage, "entra/groups", Group)
         self._members = {tuple(key.split("/")) for key, _ in load("entra/members")}  # (group, principal)
-        self._principals = {one.principal_id: one for one in self._applications}
+        # Object id of whoever may be given a role -> directory, and since when it is known there.
+        self._principals = {one.principal_id: (one.directory_id, one.known_at) for one in self._applications}
+        self._principals |= {one.principal_id: (one.directory_id, 0.0) for one in self._identities}
+        self._principals |= {one.object_id: (one.directory_id, 0.0) for one in self._groups}
 
     def create(self, directory_id: str, name: str) -> None:
         """A directory; again only renames it."""
@@ -121,7 +124,7 @@ class Directories:
         """An application without credentials, and its service principal."""
         client_id, principal_id = client_id or str(uuid.uuid4()), str(uuid.uuid4())
         application = Application(client_id, directory_id, name, principal_id, self._known_at())
-        self._principals[principal_id] = application
+        self._principals[principal_id] = (directory_id, application.known_at)
         self._applications.put(client_id, application)
         return application
 
@@ -176,6 +179,7 @@ class Directories:
     def create_identity(self, identity: Identity) -> None:
         """A managed identity; again replaces it."""
         self._identities.put(identity.client_id, identity)
+        self._principals[identity.principal_id] = (identity.directory_id, 0.0)
 
     def identity(self, client_id: str) -> Identity | None:
         """The managed identity with this client id."""
@@ -184,6 +188,7 @@ class Directories:
     def create_group(self, group: Group) -> None:
         """A security group; again replaces it."""
         self._groups.put(group.object_id, group)
+        self._principals[group.object_id] = (group.directory_id, 0.0)
 
     def add_member(self, group_id: str, principal_id: str) -> None:
         """Make a principal a member of the group; again is no error."""
@@ -192,12 +197,8 @@ class Directories:
 
     def has_principal(self, principal_id: str, directory_id: str) -> bool:
         """Whether the directory knows a service principal, managed identity or group of this object id."""
-        application = self._principals.get(principal_id)
-        if application is not None:
-            return application.directory_id == directory_id and application.known_at <= self._world.now()
-        others = {one.principal_id: one.directory_id for one in self._identities}
-        others |= {one.object_id: one.directory_id for one in self._groups}
-        return others.get(principal_id) == directory_id
+        home, known_at = self._principals.get(principal_id, ("", 0.0))
+        return home == directory_id and known_at <= self._world.now()
 
     def principals(self, object_id: str) -> set[str]:
         """Whose rights a principal has: its own, and those of the groups that it is a member of."""

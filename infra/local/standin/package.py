@@ -1,14 +1,12 @@
 """What the managed application's package (infra/managed_app/mainTemplate.json) deploys, read from the template."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 TEMPLATE = Path(__file__).parents[2] / "managed_app" / "mainTemplate.json"
-_CONTAINER_NAME = re.compile(r".*'/(?P<database>[^/']+)/[^/']+'\)\]")
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,13 +38,7 @@ def load(template: Path = TEMPLATE) -> Package:
     return Package(
         account["properties"],
         [database["properties"]["resource"]["id"] for database in databases],
-        [(_database_of(container["name"]), container["properties"]["resource"]) for container in containers],
+        # Names are as "[concat(variables('account'), '/database/container')]".
+        [(container["name"].split("/")[1], container["properties"]["resource"]) for container in containers],
         role["properties"]["permissions"][0]["actions"],
     )
-
-
-def _database_of(name: str) -> str:
-    match = _CONTAINER_NAME.fullmatch(name)
-    if match is None:
-        raise ValueError(f"The name of a container is not understood: {name}")
-    return match["database"]

@@ -24,21 +24,18 @@ FRONT_END_CLIENT_ID = "d0b86f35-2a7c-4915-b4e1-9f3c58a2d704"
 DAEMONS_GROUP_ID = "6e93c2d8-b70f-4a54-8d1b-20c7f5e8a905"
 
 RESOURCE_GROUP_ID = f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/bulkhead"
-_IDENTITIES = f"{RESOURCE_GROUP_ID}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
 
-DATA_IDENTITY = Identity(
-    "bulkhead-data",
-    DIRECTORY_ID,
-    "1b5f08e2-c6d4-47a9-93e0-f82d6a7c1b06",
-    "47c0d9a3-1e82-4f6b-b5d7-03a9e6f8c107",
-    f"{_IDENTITIES}/bulkhead-data",
+
+def _identity(name: str, client_id: str, principal_id: str) -> Identity:
+    provider = f"{RESOURCE_GROUP_ID}/providers/Microsoft.ManagedIdentity"
+    return Identity(name, DIRECTORY_ID, client_id, principal_id, f"{provider}/userAssignedIdentities/{name}")
+
+
+DATA_IDENTITY = _identity(
+    "bulkhead-data", "1b5f08e2-c6d4-47a9-93e0-f82d6a7c1b06", "47c0d9a3-1e82-4f6b-b5d7-03a9e6f8c107"
 )
-CONTROL_IDENTITY = Identity(
-    "bulkhead-control",
-    DIRECTORY_ID,
-    "e38a7c10-9d5b-4206-a7f4-6b1c92d0e508",
-    "90f4b6d1-73a5-4c8e-8f20-d5e7a1c3b409",
-    f"{_IDENTITIES}/bulkhead-control",
+CONTROL_IDENTITY = _identity(
+    "bulkhead-control", "e38a7c10-9d5b-4206-a7f4-6b1c92d0e508", "90f4b6d1-73a5-4c8e-8f20-d5e7a1c3b409"
 )
 
 VAULT = Vault("bulkhead-kv", DIRECTORY_ID, f"{RESOURCE_GROUP_ID}/providers/Microsoft.KeyVault/vaults/bulkhead-kv")
@@ -46,22 +43,11 @@ VAULT = Vault("bulkhead-kv", DIRECTORY_ID, f"{RESOURCE_GROUP_ID}/providers/Micro
 REGISTRY = "bulkhead-registry"
 REGISTRY_ENDPOINT = f"https://{REGISTRY}.documents.azure.com:443/"
 _REGISTRY_ID = f"{RESOURCE_GROUP_ID}/providers/Microsoft.DocumentDB/databaseAccounts/{REGISTRY}"
-_REGISTRY_CONTAINERS = (
-    {
-        "id": "tenants",
-        "partitionKey": {"paths": ["/kind"], "kind": "Hash", "version": 2},
-        "uniqueKeyPolicy": {"uniqueKeys": [{"paths": ["/application_id"]}]},
-    },
-    {
-        "id": "anchors",
-        "partitionKey": {"paths": ["/tenant_id"], "kind": "Hash", "version": 2},
-        "defaultTtl": 400 * 86_400,
-    },
-    {
-        "id": "idempotency",
-        "partitionKey": {"paths": ["/id"], "kind": "Hash", "version": 2},
-        "defaultTtl": 86_400,
-    },
+_UNIQUE_APPLICATION = {"uniqueKeys": [{"paths": ["/application_id"]}]}
+_REGISTRY_CONTAINERS: tuple[tuple[str, str, dict[str, Any]], ...] = (  # id, path of the partition key, and more
+    ("tenants", "/kind", {"uniqueKeyPolicy": _UNIQUE_APPLICATION}),
+    ("anchors", "/tenant_id", {"defaultTtl": 400 * 86_400}),
+    ("idempotency", "/id", {"defaultTtl": 86_400}),
 )
 
 # What the managed application's definition grants the publisher in every managed resource group. Being listed is what
@@ -102,8 +88,7 @@ def establish(azure: Azure) -> None:
                 directories.create_application(DIRECTORY_ID, name, client_id=client_id)
         for identity in (DATA_IDENTITY, CONTROL_IDENTITY):
             directories.create_identity(identity)
-        if not directories.has_principal(DAEMONS_GROUP_ID, DIRECTORY_ID):
-            directories.create_group(Group(DAEMONS_GROUP_ID, DIRECTORY_ID, "bulkhead-daemons"))
+        directories.create_group(Group(DAEMONS_GROUP_ID, DIRECTORY_ID, "bulkhead-daemons"))
         azure.vaults.create(VAULT)
         azure.authorization.define(SECRET_READER)
         for assignment_id, role_id, identity in (
@@ -113,8 +98,9 @@ def establish(azure: Azure) -> None:
             azure.authorization.assign(RoleAssignment(assignment_id, VAULT.resource_id, role_id, identity.principal_id))
         if azure.accounts.get(REGISTRY) is None:
             _create_registry(azure)
-        for container in _REGISTRY_CONTAINERS:  # also one that an earlier version did not need
-            azure.cosmos.create_container(REGISTRY, "bulkhead", container)
+        for container_id, path, more in _REGISTRY_CONTAINERS:  # also one that an earlier version did not need
+            key = {"paths": [path], "kind": "Hash", "version": 2}
+            azure.cosmos.create_container(REGISTRY, "bulkhead", {"id": container_id, "partitionKey": key} | more)
 
 
 def _create_registry(azure: Azure) -> None:

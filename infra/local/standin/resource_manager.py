@@ -217,7 +217,7 @@ class ResourceManager:
     def _subscription(self, request: ArmRequest) -> Answer:
         subscription = request.subscription
         body = {
-            "id": f"/subscriptions/{subscription.id}",
+            "id": subscription.scope,
             "subscriptionId": subscription.id,
             "tenantId": subscription.directory_id,
             "displayName": subscription.name,

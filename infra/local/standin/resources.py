@@ -17,6 +17,11 @@ class Subscription:
     directory_id: str
     name: str
 
+    @property
+    def scope(self) -> str:
+        """Its resource id."""
+        return f"/subscriptions/{self.id}"
+
 
 @dataclass(slots=True, frozen=True)
 class Grant:

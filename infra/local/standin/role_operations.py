@@ -6,11 +6,24 @@ learn.microsoft.com/azure/role-based-access-control/troubleshooting (error codes
 
 from typing import Any
 
-from infra.local.standin.arm import ArmError, ArmRequest, json_object
+import msgspec
+
+from infra.local.standin.arm import ArmError, ArmRequest, body_of
 from infra.local.standin.authorization import Authorization, RoleAssignment
 from infra.local.standin.directories import Directories
 from infra.local.standin.scopes import covers
 from infra.local.standin.wire import Answer
+
+
+class _Properties(msgspec.Struct, rename="camel"):
+    role_definition_id: str
+    principal_id: str
+
+
+class _Body(msgspec.Struct):
+    """What is sent to assign a role."""
+
+    properties: _Properties
 
 
 class RoleOperations:
@@ -22,19 +35,15 @@ class RoleOperations:
 
     def put(self, request: ArmRequest) -> Answer:
         """Assign a role under an id chosen by the caller; the same again is no error."""
-        properties = json_object(request.call).get("properties") or {}
-        role_id = str(properties.get("roleDefinitionId", "")).rpartition("/")[2].lower()
-        principal_id = str(properties.get("principalId", ""))
-        directory_id = request.subscription.directory_id
-        scope = request.parts["scope"]
+        properties = body_of(request.call, _Body).properties
+        role_id, principal_id = properties.role_definition_id.rpartition("/")[2].lower(), properties.principal_id
+        directory_id, scope = request.subscription.directory_id, request.parts["scope"]
         role = self._authorization.role(role_id, directory_id)
         if role is None or not any(covers(at, scope) for at in role.assignable_scopes):
-            raise ArmError(
-                400, "RoleDefinitionDoesNotExist", f"The specified role definition with ID '{role_id}' does not exist."
-            )
-        if not any(
-            self._directories.has_principal(principal_id, at) for at in (directory_id, request.claims.directory_id)
-        ):
+            text = f"The specified role definition with ID '{role_id}' does not exist."
+            raise ArmError(400, "RoleDefinitionDoesNotExist", text)
+        homes = (directory_id, request.claims.directory_id)
+        if not any(self._directories.has_principal(principal_id, home) for home in homes):
             raise ArmError(
                 400,
                 "PrincipalNotFound",
@@ -46,32 +55,23 @@ class RoleOperations:
         wanted = RoleAssignment(request.parts["assignment"].lower(), scope, role_id, principal_id)
         if known := self._authorization.assignment(wanted.id):
             if known != wanted:
-                raise ArmError(
-                    409,
-                    "RoleAssignmentUpdateNotPermitted",
-                    "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.",
-                )
-            return Answer(200, _body(known, directory_id))
+                text = "Tenant ID, application ID, principal ID, and scope are not allowed to be updated."
+                raise ArmError(409, "RoleAssignmentUpdateNotPermitted", text)
+            return Answer(200, _shown(known, directory_id))
         if same := self._authorization.same_assignment(wanted):
-            raise ArmError(
-                409,
-                "RoleAssignmentExists",
-                f"The role assignment already exists. The ID of the existing role assignment is "
-                f"{same.id.replace('-', '')}.",
-            )
+            existing = same.id.replace("-", "")
+            text = f"The role assignment already exists. The ID of the existing role assignment is {existing}."
+            raise ArmError(409, "RoleAssignmentExists", text)
         self._authorization.assign(wanted)
-        return Answer(201, _body(wanted, directory_id))
+        return Answer(201, _shown(wanted, directory_id))
 
     def get(self, request: ArmRequest) -> Answer:
         """One role assignment."""
         assignment = self._find(request)
         if assignment is None:
-            raise ArmError(
-                404,
-                "RoleAssignmentNotFound",
-                f"The role assignment '{request.parts['assignment']}' is not found.",
-            )
-        return Answer(200, _body(assignment, request.subscription.directory_id))
+            text = f"The role assignment '{request.parts['assignment']}' is not found."
+            raise ArmError(404, "RoleAssignmentNotFound", text)
+        return Answer(200, _shown(assignment, request.subscription.directory_id))
 
     def delete(self, request: ArmRequest) -> Answer:
         """Take a role away; 204 when it is gone already."""
@@ -79,7 +79,7 @@ class RoleOperations:
         if assignment is None:
             return Answer(204)
         self._authorization.unassign(assignment.id)
-        return Answer(200, _body(assignment, request.subscription.directory_id))
+        return Answer(200, _shown(assignment, request.subscription.directory_id))
 
     def _find(self, request: ArmRequest) -> RoleAssignment | None:
         assignment = self._authorization.assignment(request.parts["assignment"])
@@ -88,7 +88,7 @@ class RoleOperations:
         return assignment
 
 
-def _body(assignment: RoleAssignment, directory_id: str) -> dict[str, Any]:
+def _shown(assignment: RoleAssignment, directory_id: str) -> dict[str, Any]:
     provider = "/".join(assignment.scope.split("/")[:3]) + "/providers/Microsoft.Authorization"
     return {
         "id": f"{assignment.scope}/providers/Microsoft.Authorization/roleAssignments/{assignment.id}",

@@ -6,7 +6,8 @@ import ssl
 import sys
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
@@ -93,12 +94,12 @@ def _trace_headers(service: ServiceName, call: Call) -> dict[str, str]:
 
 def _response(answer: Answer, headers: dict[str, str]) -> web.Response:
     headers |= answer.headers
-    if isinstance(answer.body, bytes):
-        return web.Response(status=answer.status, body=answer.body, headers=headers)
     if isinstance(answer.body, str):
         return web.Response(status=answer.status, text=answer.body, headers=headers)
-    headers.setdefault("Content-Type", "application/json; charset=utf-8")
-    body = json.dumps(answer.body, separators=(",", ":")).encode()
+    body = answer.body
+    if not isinstance(body, bytes):
+        headers.setdefault("Content-Type", "application/json; charset=utf-8")
+        body = json.dumps(body, separators=(",", ":")).encode()
     return web.Response(status=answer.status, body=body, headers=headers)
 
 
@@ -108,30 +109,24 @@ def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) 
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_LARGEST_BODY)
 
 
-class Listeners:
-    """The two loopback ports of the HTTP side: the CONNECT proxy, and the plain one for control and identity."""
+@asynccontextmanager
+async def listening(
+    dispatcher: Dispatcher, context: ssl.SSLContext, plain: web.Application, control_port: int, proxy_port: int
+) -> AsyncIterator[tuple[int, int]]:
+    """The two loopback ports of the HTTP side: the plain one for control and identity, and the CONNECT proxy.
 
-    def __init__(self, dispatcher: Dispatcher, context: ssl.SSLContext, plain: web.Application) -> None:
-        self._dispatcher = dispatcher
-        self._context = context
-        self._runner = web.AppRunner(plain, access_log=None)
-        self._azure: web.Server | None = None
-        self._proxy: asyncio.Server | None = None
-
-    async def start(self, control_port: int = 0, proxy_port: int = 0) -> tuple[int, int]:
-        """Listen, on free ports where 0 is given, and give both ports: (control, proxy)."""
-        azure = self._azure = web.Server(self._dispatcher.handle, request_factory=_request, access_log=None)
-        self._proxy = await asyncio.get_running_loop().create_server(
-            lambda: ConnectProxy(azure, self._context), LOOPBACK, proxy_port, backlog=1024
-        )
-        await self._runner.setup()
-        await web.TCPSite(self._runner, LOOPBACK, control_port).start()
-        return self._runner.addresses[0][1], self._proxy.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        """Close both ports and every connection."""
-        if self._proxy is not None:
-            self._proxy.close()
-        if self._azure is not None:
-            await self._azure.shutdown(0.1)  # 0 would mean no limit
-        await self._runner.cleanup()
+    Gives both, (control, proxy), which are free ones where 0 is asked for, and closes every connection at the end.
+    """
+    azure = web.Server(dispatcher.handle, request_factory=_request, access_log=None)
+    runner = web.AppRunner(plain, access_log=None)
+    proxy = await asyncio.get_running_loop().create_server(
+        lambda: ConnectProxy(azure, context), LOOPBACK, proxy_port, backlog=1024
+    )
+    try:
+        await runner.setup()
+        await web.TCPSite(runner, LOOPBACK, control_port).start()
+        yield runner.addresses[0][1], proxy.sockets[0].getsockname()[1]
+    finally:
+        proxy.close()
+        await azure.shutdown(0.1)  # 0 would mean no limit
+        await runner.cleanup()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from infra.local.standin.azure import Azure
 from infra.local.standin.certificates import ServerCertificate
 from infra.local.standin.control import Control
 from infra.local.standin.customers import Customers
-from infra.local.standin.server import IDENTITY_PATH, LOOPBACK, Dispatcher, Listeners
+from infra.local.standin.server import IDENTITY_PATH, LOOPBACK, Dispatcher, listening
 from infra.local.standin.storage import Storage
 from infra.local.standin.wire import World
 
@@ -35,15 +36,12 @@ class StandIn:
     """One stand-in over a state directory: `start`, then `stop`. A new one over the same directory goes on."""
 
     def __init__(self, state: Path) -> None:
-        self._state = state
         self._certificate = ServerCertificate(state / "tls")
         self.world = World(Storage(state / "state.db"))
         self.azure = Azure(self.world)
         publisher.establish(self.azure)
         self.customers = Customers(self.azure)
-        dispatcher = Dispatcher(self.world, self.azure.hosts)
-        control = Control(self.azure, self.customers, dispatcher).application()
-        self._listeners = Listeners(dispatcher, self._certificate.context(), control)
+        self._open = AsyncExitStack()
 
     async def start(self, base_port: int = 0) -> Endpoints:
         """Listen on `base_port` (control), the next (proxy) and the one after (Service Bus); 0: on free ports."""
@@ -52,13 +50,15 @@ class StandIn:
         self.azure.service_bus.set_lock_duration(self.world.settings.lock_seconds)
         await self.azure.service_bus.start(LOOPBACK, ports[2])
         self.azure.regenerations.resume()
-        control_port, proxy_port = await self._listeners.start(ports[0], ports[1])
-        return self._endpoints(control_port, proxy_port)
+        dispatcher = Dispatcher(self.world, self.azure.hosts)
+        control = Control(self.azure, self.customers, dispatcher).application()
+        listeners = listening(dispatcher, self._certificate.context(), control, ports[0], ports[1])
+        return self._endpoints(*await self._open.enter_async_context(listeners))
 
     async def stop(self) -> None:
         """Close every port and the state."""
         self.azure.regenerations.stop()
-        await self._listeners.stop()
+        await self._open.aclose()
         await self.azure.service_bus.stop()
         self.world.storage.close()
 

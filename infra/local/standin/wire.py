@@ -39,10 +39,6 @@ class Call:
     target: str = ""
     principal: str = "anonymous"
 
-    def json(self) -> Any:
-        """The body as JSON. Raises ValueError when it is none."""
-        return json.loads(self.body or b"null")
-
     @property
     def correlation_id(self) -> str:
         """The caller's correlation id, whichever of Azure's headers carries it; empty without one."""
@@ -108,10 +104,10 @@ class Entry:
 
 
 class Journal:
-    """Every request that reached a service, newest last; the oldest are dropped beyond `capacity`."""
+    """The latest requests that reached a service, newest last."""
 
-    def __init__(self, capacity: int = 200_000) -> None:
-        self._entries: deque[Entry] = deque(maxlen=capacity)
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=200_000)
         self._next = 1
 
     def record(
