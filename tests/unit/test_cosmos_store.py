@@ -105,6 +105,23 @@ def test_items_expire_by_their_own_time(world: World, container: Container, cloc
     create(container, "next", mail="short")  # the expired one's unique key is free
     create(container, "short", mail="other")
     assert held(again(world)).keys() == {"long", "next", "short"}
+    with pytest.raises(CosmosError, match="Unique index"):
+        create(container, "third", mail="short")
+
+
+def test_what_has_expired_is_gone_from_the_state_at_the_next_start(
+    world: World, container: Container, clock: Clock
+) -> None:
+    create(container, "short", ttl=10)
+    create(container, "long", ttl=20)
+    clock.time += 11
+    again(world)
+    assert [place for place, _ in world.storage.load(container.stored_as)] == ['"p"/long']
+
+
+def test_a_ttl_of_null_is_the_container_s(world: World, container: Container) -> None:
+    assert create(container, "a", ttl=None).expires is None
+    assert held(again(world)).keys() == {"a"}
 
 
 def test_a_deleted_account_leaves_nothing_stored(world: World, container: Container) -> None:

@@ -4,51 +4,33 @@ Sources: learn.microsoft.com/azure/cosmos-db/reference-data-plane-security (acti
 .../troubleshoot-forbidden (5300, 5301), .../troubleshoot-unauthorized (read-only keys fail with 401 on writes).
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 from infra.local.standin.cosmos import signature
-from infra.local.standin.cosmos.accounts import READ_WRITE_KEYS, Account
+from infra.local.standin.cosmos.accounts import READ_WRITE_KEYS
 from infra.local.standin.cosmos.errors import CosmosError
-from infra.local.standin.cosmos.links import Link
+from infra.local.standin.cosmos.request import Request
 from infra.local.standin.jwt import TokenIssuer, TokenRejected, principal_name
-from infra.local.standin.wire import Call, World
+from infra.local.standin.wire import World
 
-type Level = Literal["metadata", "read", "write", "management"]
-
-_LOCAL_AUTH_DISABLED = 5202
-_NOT_AUTHORIZED_BY_TOKEN = 5300
-_NO_PERMISSION = 5301
 _ANY_ACCOUNT = "https://cosmos.azure.com"
-_ROOT = "Microsoft.DocumentDB/databaseAccounts"
-_ITEMS = f"{_ROOT}/sqlDatabases/containers/items"
+_ITEMS = "sqlDatabases/containers/items"
 
 
-@dataclass(slots=True, frozen=True)
-class Operation:
-    """What one operation needs: `action` is the data action of Azure's role-based access control."""
+class Action(StrEnum):
+    """The data actions of Azure's role-based access control, below Microsoft.DocumentDB/databaseAccounts."""
 
-    level: Level
-    action: str
+    METADATA = "readMetadata"
+    QUERY = "sqlDatabases/containers/executeQuery"
+    READ = f"{_ITEMS}/read"
+    CREATE = f"{_ITEMS}/create"
+    UPSERT = f"{_ITEMS}/upsert"
+    REPLACE = f"{_ITEMS}/replace"
+    DELETE = f"{_ITEMS}/delete"
+    MANAGE = "sqlDatabases/write"  # no data action: databases and containers are for keys
 
 
-OPERATIONS: dict[str, Operation] = {
-    "read_account": Operation("metadata", f"{_ROOT}/readMetadata"),
-    "read_database": Operation("metadata", f"{_ROOT}/readMetadata"),
-    "read_collection": Operation("metadata", f"{_ROOT}/readMetadata"),
-    "list_pk_ranges": Operation("metadata", f"{_ROOT}/readMetadata"),
-    "create_database": Operation("management", f"{_ROOT}/sqlDatabases/write"),
-    "create_collection": Operation("management", f"{_ROOT}/sqlDatabases/containers/write"),
-    "read_item": Operation("read", f"{_ITEMS}/read"),
-    "query": Operation("read", f"{_ROOT}/sqlDatabases/containers/executeQuery"),
-    "query_plan": Operation("read", f"{_ROOT}/sqlDatabases/containers/executeQuery"),
-    "create_item": Operation("write", f"{_ITEMS}/create"),
-    "upsert_item": Operation("write", f"{_ITEMS}/upsert"),
-    "replace_item": Operation("write", f"{_ITEMS}/replace"),
-    "patch_item": Operation("write", f"{_ITEMS}/replace"),
-    "delete_item": Operation("write", f"{_ITEMS}/delete"),
-    "batch": Operation("write", f"{_ITEMS}/create"),
-}
+_READING = {Action.METADATA, Action.QUERY, Action.READ}
 
 
 class Gate:
@@ -58,31 +40,31 @@ class Gate:
         self._world = world
         self._tokens = tokens
 
-    def admit(self, account: Account, call: Call, link: Link) -> None:
+    def admit(self, request: Request, action: Action) -> None:
         """Verify the call's authorization and set its principal. Raises CosmosError 401 or 403."""
-        authorization = signature.parse_authorization(call.headers.get("authorization"))
-        match authorization.kind:
+        kind, proof = signature.parse_authorization(request.call.headers.get("authorization"))
+        match kind:
             case "master":
-                self._admit_key(account, authorization, call, link)
+                self._admit_key(request, action, proof)
             case "aad":
-                self._admit_token(account, authorization.signature, call)
+                self._admit_token(request, action, proof)
             case _:
                 raise CosmosError(401, "The input authorization token can't serve the request.")
 
-    def _admit_key(self, account: Account, authorization: signature.Authorization, call: Call, link: Link) -> None:
+    def _admit_key(self, request: Request, action: Action, proof: str) -> None:
+        account, call, link = request.account, request.call, request.link
         if account.local_auth_disabled:
             raise CosmosError(
-                401,
-                "Local Authorization is disabled. Use an AAD token to authorize all requests.",
-                substatus=_LOCAL_AUTH_DISABLED,
+                401, "Local Authorization is disabled. Use an AAD token to authorize all requests.", substatus=5202
             )
-        kind = signature.verify_signature(account, authorization, call.method, link, call.headers, self._world.now())
+        date = call.headers.get("x-ms-date", "")
+        text = signature.string_to_sign(call.method, link, date)
+        kind = signature.verify_signature(account, proof, text, date, self._world.now())
         call.principal = f"key:{kind}"
-        level = OPERATIONS[call.operation].level
-        if level in ("write", "management") and kind not in READ_WRITE_KEYS:
+        if action not in _READING and kind not in READ_WRITE_KEYS:
             # For a write the service tries the read-write keys only, so the refusal is that of a wrong key.
-            raise signature.wrong_key(signature.string_to_sign(call.method, link, call.headers.get("x-ms-date", "")))
-        if level == "management" and account.key_metadata_writes_disabled:
+            raise signature.wrong_key(text)
+        if action == Action.MANAGE and account.key_metadata_writes_disabled:
             raise CosmosError(
                 403,
                 f"Operation '{call.method}' on resource '{link.resource_type}' is not allowed through Azure Cosmos DB "
@@ -90,35 +72,32 @@ class Gate:
                 "Azure Resource Manager, Azure Portal, Azure CLI or Azure Powershell",
             )
 
-    def _admit_token(self, account: Account, token: str, call: Call) -> None:
+    def _admit_token(self, request: Request, action: Action, token: str) -> None:
+        account, call = request.account, request.call
         try:
-            claims = self._tokens.verify(token, f"https://{account.name}.documents.azure.com")
+            claims = self._tokens.verify(token, f"https://{account.name}.documents.azure.com", _ANY_ACCOUNT)
         except TokenRejected as rejected:
-            if rejected.reason != "audience":
-                raise CosmosError(401, f"Provided AAD token is not valid: {rejected.reason}.") from rejected
-            try:
-                claims = self._tokens.verify(token, _ANY_ACCOUNT)
-            except TokenRejected as second:
-                raise CosmosError(401, f"Provided AAD token is not valid: {second.reason}.") from second
+            raise CosmosError(401, f"Provided AAD token is not valid: {rejected.reason}.") from rejected
         call.principal = principal_name(claims)
         if claims.directory_id.lower() != account.directory_id.lower():
             raise CosmosError(
                 401,
                 f"Provided AAD token was issued by the authority [{claims.directory_id}] which is not trusted.",
             )
-        operation = OPERATIONS[call.operation]
-        if operation.level == "management":
+        blocked = f"Request blocked by Auth {account.name} :"
+        learn_more = "Learn more: https://aka.ms/cosmos-native-rbac."
+        if action == Action.MANAGE:
             raise CosmosError(
                 403,
-                f"Request blocked by Auth {account.name} : The given request [{call.method} {call.path}] cannot be "
-                "authorized by AAD token in data plane. Learn more: https://aka.ms/cosmos-native-rbac.",
-                substatus=_NOT_AUTHORIZED_BY_TOKEN,
+                f"{blocked} The given request [{call.method} {call.path}] cannot be authorized by AAD token in data "
+                f"plane. {learn_more}",
+                substatus=5300,
             )
         if claims.object_id not in account.contributors:
             raise CosmosError(
                 403,
-                f"Request blocked by Auth {account.name} : Request is blocked because principal "
-                f"[{claims.object_id}] does not have required RBAC permissions to perform action "
-                f"[{operation.action}] on any scope. Learn more: https://aka.ms/cosmos-native-rbac.",
-                substatus=_NO_PERMISSION,
+                f"{blocked} Request is blocked because principal [{claims.object_id}] does not have required RBAC "
+                f"permissions to perform action [Microsoft.DocumentDB/databaseAccounts/{action}] on any scope. "
+                f"{learn_more}",
+                substatus=5301,
             )

@@ -33,9 +33,9 @@ class Account:
     resource_id: str
     directory_id: str
     keys: dict[KeyKind, str]
-    generated: dict[KeyKind, str | None]
     local_auth_disabled: bool = False
     key_metadata_writes_disabled: bool = False
+    generated: dict[KeyKind, str | None] = field(default_factory=lambda: dict.fromkeys(KEY_KINDS))
     contributors: list[str] = field(default_factory=list)
 
     def key_bytes(self, kind: KeyKind) -> bytes:
@@ -68,13 +68,7 @@ class Accounts:
             raise ValueError(f"The Cosmos DB account name {name} is taken.")
         keys = {kind: self._new_key() for kind in KEY_KINDS}
         account = Account(
-            name.lower(),
-            resource_id,
-            directory_id,
-            keys,
-            dict.fromkeys(KEY_KINDS),
-            local_auth_disabled,
-            key_metadata_writes_disabled,
+            name.lower(), resource_id, directory_id, keys, local_auth_disabled, key_metadata_writes_disabled
         )
         self._by_resource_id[resource_id.lower()] = account
         self._by_name.put(account.name, account)
@@ -101,9 +95,8 @@ class Accounts:
         """Replace one key and give the new one; the old one is refused from now on. KeyError without the account."""
         account = self._existing(name)
         account.keys[kind] = self._new_key()
-        account.generated[kind] = (
-            datetime.fromtimestamp(self._world.now(), UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        )
+        moment = datetime.fromtimestamp(self._world.now(), UTC)
+        account.generated[kind] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
         self._by_name.put(account.name, account)
         return account.keys[kind]
 

@@ -4,9 +4,10 @@ Source: learn.microsoft.com/azure/cosmos-db/nosql/transactional-batch: the answe
 when one fails the answer's status is 207, the failed one has its own status and the others 424, nothing is kept.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from infra.local.standin.cosmos import documents, errors
 from infra.local.standin.cosmos.errors import CosmosError
@@ -18,6 +19,13 @@ _MAX_OPERATIONS = 100
 _FAILED_DEPENDENCY = 424
 
 
+class _Operation(msgspec.Struct, rename="camel"):
+    operation_type: documents.Change
+    id: str = ""
+    if_match: str | None = None
+    resource_body: dict[str, Any] = {}
+
+
 @dataclass(slots=True, frozen=True)
 class Outcome:
     """The answer of a batch: 200 or 207, a result for each operation, the charge in RU."""
@@ -27,42 +35,31 @@ class Outcome:
     charge: float
 
 
-class _Failed(Exception):  # noqa: N818 - ends the unit, so that it is undone
-    def __init__(self, index: int, cause: CosmosError) -> None:
-        super().__init__(str(cause))
-        self.index = index
-        self.cause = cause
-
-
 def run_batch(container: Container, key: PartitionKey, raw: bytes) -> Outcome:
     """Carry out a batch. Raises CosmosError 400 or 413 when the request as a whole is wrong."""
     operations = _parse(raw)
     results: list[dict[str, Any]] = []
     try:
         with container.unit():
-            for index, operation in enumerate(operations):
-                try:
-                    results.append(_run(container, key, operation))
-                except CosmosError as refused:
-                    raise _Failed(index, refused) from refused
-    except _Failed as failed:
+            for operation in operations:
+                results.append(_run(container, key, operation))  # noqa: PERF401 - their number tells which one fails
+    except CosmosError as failed:
+        failed_at = len(results)
         results = [{"statusCode": _FAILED_DEPENDENCY, "requestCharge": 0} for _ in operations]
-        results[failed.index] = {"statusCode": failed.cause.status, "requestCharge": 1}
-        if failed.cause.substatus is not None:
-            results[failed.index]["subStatusCode"] = failed.cause.substatus
+        results[failed_at] = {"statusCode": failed.status, "requestCharge": 1}
+        if failed.substatus is not None:
+            results[failed_at]["subStatusCode"] = failed.substatus
         return Outcome(207, results, float(len(operations)))
     return Outcome(200, results, round(sum(result["requestCharge"] for result in results), 2))
 
 
-def _parse(raw: bytes) -> list[dict[str, Any]]:
+def _parse(raw: bytes) -> list[_Operation]:
     if len(raw) > documents.MAX_SIZE:
         raise errors.too_large()
     try:
-        operations = json.loads(raw)
-    except ValueError:
-        operations = None
-    if not isinstance(operations, list) or not all(isinstance(operation, dict) for operation in operations):
-        raise errors.bad_request("The batch request payload is invalid.")
+        operations = msgspec.json.decode(raw, type=list[_Operation])
+    except ValueError as error:
+        raise errors.bad_request(f"The batch request payload is invalid: {error}.") from None
     if not operations:
         raise errors.bad_request("The batch request must have at least one operation.")
     if len(operations) > _MAX_OPERATIONS:
@@ -70,14 +67,8 @@ def _parse(raw: bytes) -> list[dict[str, Any]]:
     return operations
 
 
-def _run(container: Container, key: PartitionKey, operation: dict[str, Any]) -> dict[str, Any]:
-    body, wanted = operation.get("resourceBody"), operation.get("operationType")
-    kind = next((kind for kind in documents.CHANGES if kind == wanted), None)
-    if kind is None:
-        raise errors.bad_request(f"The batch operation type '{wanted}' is not supported.")
-    if kind != "Delete" and not isinstance(body, dict):
-        raise errors.bad_request("The batch operation needs a resourceBody.")
-    item_id = str(operation.get("id", ""))
-    status, item = documents.change(container, key, kind, item_id, body or {}, operation.get("ifMatch"))
+def _run(container: Container, key: PartitionKey, operation: _Operation) -> dict[str, Any]:
+    kind = operation.operation_type
+    status, item = documents.change(container, key, kind, operation.id, operation.resource_body, operation.if_match)
     result = {"statusCode": status, "requestCharge": write_charge(len(item.text))}
     return result if kind == "Delete" else {**result, "eTag": item.etag, "resourceBody": item.body}

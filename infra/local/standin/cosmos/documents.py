@@ -4,19 +4,18 @@ Sources: learn.microsoft.com/rest/api/cosmos-db/documents (create, get, replace,
 .../azure/cosmos-db/concepts-limits (2 MB per item, id of 1,023 bytes), .../unique-keys.
 """
 
-import json
-from typing import Any, Literal, get_args
+from typing import Any, Literal
+
+import msgspec
 
 from infra.local.standin.cosmos import errors
 from infra.local.standin.cosmos.partitions import PartitionKey, mismatch
-from infra.local.standin.cosmos.patching import apply_patch
+from infra.local.standin.cosmos.patching import SYSTEM_PROPERTIES, apply_patch
 from infra.local.standin.cosmos.store import Container, Item, to_json
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes of an item, and of a request
 _MAX_ID = 1023  # bytes
-type Change = Literal["Create", "Upsert", "Replace", "Patch", "Delete"]
-CHANGES: tuple[Change, ...] = get_args(Change.__value__)  # as batches name them
-_SYSTEM = ("_rid", "_self", "_etag", "_attachments", "_ts")
+type Change = Literal["Create", "Upsert", "Replace", "Patch", "Delete"]  # as batches name them
 
 
 def parse_body(raw: bytes) -> dict[str, Any]:
@@ -24,12 +23,9 @@ def parse_body(raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_SIZE:
         raise errors.too_large()
     try:
-        body = json.loads(raw)
+        return msgspec.json.decode(raw, type=dict[str, Any])
     except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise errors.bad_request("The request payload is invalid. Ensure to provide a valid request payload.")
-    return body
+        raise errors.bad_request("The request payload is invalid. Ensure to provide a valid request payload.") from None
 
 
 def read(container: Container, key: PartitionKey, item_id: str) -> Item:
@@ -66,7 +62,7 @@ def change(
         raise errors.bad_request("The id of an item cannot be changed: the body's id differs from the resource's.")
     if kind == "Create" and container.find(key, checked["id"]) is not None:
         raise errors.conflict()
-    if any(other.id != checked["id"] for other in container.sharing_unique_key(key, checked)):
+    if container.is_taken(key, checked):
         raise errors.unique_key_violation()
     return 201 if previous is None else 200, container.write(checked, key, previous)
 
@@ -86,7 +82,7 @@ def _checked(container: Container, key: PartitionKey, body: dict[str, Any]) -> d
         )
     if container.partition_key.of_item(body) != key:
         raise mismatch()
-    own = {name: value for name, value in body.items() if name not in _SYSTEM}
+    own = {name: value for name, value in body.items() if name not in SYSTEM_PROPERTIES}
     if len(to_json(own)) > MAX_SIZE:
         raise errors.too_large()
     return own

@@ -4,63 +4,54 @@ Sources: learn.microsoft.com/rest/api/cosmos-db/http-status-codes-for-cosmosdb (
 `http_constants.SubStatusCodes` (sub-statuses), the service's messages as the troubleshooting pages quote them.
 """
 
-from typing import Any
+from http.client import responses
 
 from infra.local.standin.wire import Answer
 
-_CODES = {
-    400: "BadRequest",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "NotFound",
-    408: "RequestTimeout",
-    409: "Conflict",
-    410: "Gone",
-    412: "PreconditionFailed",
-    413: "RequestEntityTooLarge",
-    429: "429",
-    449: "RetryWith",
-    500: "InternalServerError",
-    501: "NotImplemented",
-    503: "ServiceUnavailable",
-}
+_CODES = {413: "RequestEntityTooLarge", 429: "429", 449: "RetryWith"}  # which are not HTTP's own words
 
 
 class CosmosError(Exception):
-    """A refusal. `substatus` becomes the header x-ms-substatus."""
+    """A refusal. `substatus` becomes the header x-ms-substatus, `retry_after_ms` x-ms-retry-after-ms."""
 
     def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        substatus: int | None = None,
-        headers: dict[str, str] | None = None,
-        extra: dict[str, Any] | None = None,
+        self, status: int, message: str, *, substatus: int | None = None, retry_after_ms: int | None = None
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.substatus = substatus
-        self.headers = headers or {}
-        self.extra = extra or {}
+        self.retry_after_ms = retry_after_ms
 
     def answer(self, activity_id: str = "00000000-0000-0000-0000-000000000000") -> Answer:
         """The answer as Azure words it: `{code, message}`, the message closed by activity id and component."""
         body = {
-            "code": _CODES.get(self.status, str(self.status)),
+            "code": _CODES.get(self.status) or responses.get(self.status, str(self.status)).replace(" ", ""),
             "message": f"{self.message}\r\nActivityId: {activity_id}, Microsoft.Azure.Documents.Common/2.14.0",
-            **self.extra,
         }
-        headers = {"x-ms-activity-id": activity_id, "x-ms-request-charge": "0", **self.headers}
+        headers = {"x-ms-activity-id": activity_id, "x-ms-request-charge": "0"}
         if self.substatus is not None:
             headers["x-ms-substatus"] = str(self.substatus)
+        if self.retry_after_ms is not None:
+            headers["x-ms-retry-after-ms"] = str(self.retry_after_ms)
         return Answer(self.status, body, headers)
 
 
-def bad_request(message: str, substatus: int | None = None) -> CosmosError:
+def bad_request(message: str) -> CosmosError:
     """400: the request itself is wrong."""
-    return CosmosError(400, message, substatus=substatus)
+    return CosmosError(400, message)
+
+
+def needs_plan() -> CosmosError:
+    """400 / 1004 (CROSS_PARTITION_QUERY_NOT_SERVABLE): the results must be merged, so the SDK asks for a plan."""
+    return CosmosError(
+        400,
+        "The provided cross partition query can not be directly served by the gateway. This is a first chance "
+        "(internal) exception that all newer clients will know how to handle gracefully. This exception is traced, "
+        "but unless you see it bubble up as an exception (which only happens on older SDK clients), then you can "
+        "safely ignore this message.",
+        substatus=1004,
+    )
 
 
 def not_implemented(what: str) -> CosmosError:
@@ -126,13 +117,13 @@ def too_many_requests(retry_after_ms: int) -> CosmosError:
         'Message: {"Errors":["Request rate is large. More Request Units may be needed, so no changes were made. '
         'Please retry this request later. Learn more: http://aka.ms/cosmosdb-error-429"]}',
         substatus=3200,
-        headers={"x-ms-retry-after-ms": str(retry_after_ms)},
+        retry_after_ms=retry_after_ms,
     )
 
 
 def generic(status: int, retry_after: float | None) -> CosmosError:
     """The service's error of that status, for injected faults; `retry_after` in seconds."""
+    milliseconds = None if retry_after is None else round(retry_after * 1000)
     if status == 429:
-        return too_many_requests(round((retry_after if retry_after is not None else 0.01) * 1000))
-    headers = {} if retry_after is None else {"x-ms-retry-after-ms": str(round(retry_after * 1000))}
-    return CosmosError(status, "The request could not be served.", headers=headers)
+        return too_many_requests(10 if milliseconds is None else milliseconds)
+    return CosmosError(status, "The request could not be served.", retry_after_ms=milliseconds)

@@ -1,156 +1,126 @@
 """The calls on a container's items: point operations, batches, queries."""
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from infra.local.standin.cosmos import documents, errors
 from infra.local.standin.cosmos.batch import run_batch
 from infra.local.standin.cosmos.documents import Change, parse_body
 from infra.local.standin.cosmos.errors import CosmosError
-from infra.local.standin.cosmos.partitions import PHYSICAL_PARTITIONS, PartitionKey
-from infra.local.standin.cosmos.query.execution import DEFAULT_PAGE, Page, run
+from infra.local.standin.cosmos.partitions import RANGES, PartitionKey
+from infra.local.standin.cosmos.query.execution import DEFAULT_PAGE, run
 from infra.local.standin.cosmos.query.language import Query, parse_query
-from infra.local.standin.cosmos.query.planning import make_plan, needs_plan_error
-from infra.local.standin.cosmos.store import Container, to_json
+from infra.local.standin.cosmos.query.planning import make_plan
+from infra.local.standin.cosmos.request import Request
+from infra.local.standin.cosmos.store import to_json
 from infra.local.standin.cosmos.throughput import read_charge, write_charge
-from infra.local.standin.wire import Answer, Call
+from infra.local.standin.wire import Answer
 
-type ItemHandler = Callable[[Container, Call, str], Answer]
-
-_RANGE_GONE = 1002  # SubStatusCodes.PARTITION_KEY_RANGE_GONE
+_PARTITION_KEY = "x-ms-documentdb-partitionkey"
 
 
-def changing(kind: Change) -> ItemHandler:
+def changing(kind: Change) -> Callable[[Request], Answer]:
     """The handler of POST /docs, and of PUT, PATCH and DELETE /docs/{id}."""
 
-    def handle(container: Container, call: Call, item_id: str) -> Answer:
-        key = _key(container, call)
-        body = {} if kind == "Delete" else parse_body(call.body)
+    def handle(request: Request) -> Answer:
+        container, key = request.container, _key(request)
+        body = {} if kind == "Delete" else parse_body(request.call.body)
         with container.unit():
-            status, item = documents.change(container, key, kind, item_id, body, call.headers.get("if-match"))
-        headers = _headers(container, call, key.physical, write_charge(len(item.text)))
+            if_match = request.call.headers.get("if-match")
+            status, item = documents.change(container, key, kind, request.link.item, body, if_match)
+        charge = write_charge(len(item.text))
         if kind == "Delete":
-            return Answer(status, b"", headers)
-        return Answer(status, item.text, headers | {"etag": item.etag})
+            return _answer(request, status, b"", charge, key.physical)
+        return _answer(request, status, item.text, charge, key.physical, {"etag": item.etag})
 
     return handle
 
 
-def read_item(container: Container, call: Call, item_id: str) -> Answer:
+def read_item(request: Request) -> Answer:
     """GET /docs/{id}."""
-    key = _key(container, call)
-    item = documents.read(container, key, item_id)
-    headers = _headers(container, call, key.physical, read_charge(len(item.text)))
-    return Answer(200, item.text, headers | {"etag": item.etag})
+    key = _key(request)
+    item = documents.read(request.container, key, request.link.item)
+    return _answer(request, 200, item.text, read_charge(len(item.text)), key.physical, {"etag": item.etag})
 
 
-def batch(container: Container, call: Call, _: str) -> Answer:
+def batch(request: Request) -> Answer:
     """POST /docs with x-ms-cosmos-is-batch-request."""
-    key = _key(container, call)
-    if call.headers.get("x-ms-cosmos-batch-atomic", "").lower() != "true":
+    key = _key(request)
+    if not request.asks("x-ms-cosmos-batch-atomic"):
         raise errors.not_implemented("batches that are not atomic")
-    outcome = run_batch(container, key, call.body)
-    return Answer(outcome.status, to_json(outcome.results), _headers(container, call, key.physical, outcome.charge))
+    outcome = run_batch(request.container, key, request.call.body)
+    return _answer(request, outcome.status, to_json(outcome.results), outcome.charge, key.physical)
 
 
-def query(container: Container, call: Call, _: str) -> Answer:
+def query(request: Request) -> Answer:
     """POST /docs with x-ms-documentdb-isquery: in one logical partition, one physical partition, or over all."""
-    parsed, parameters = _query_of(call)
-    token = call.headers.get("x-ms-continuation")
-    size = _page_size(call)
-    if (header := call.headers.get("x-ms-documentdb-partitionkey")) is not None:
-        key = container.partition_key.of_header(header)
-        page = run(parsed, container.in_logical_partition(key), parameters, token, size)
-        return _feed(container, call, key.physical, page)
-    if (range_id := call.headers.get("x-ms-documentdb-partitionkeyrangeid")) is not None:
-        index = _physical(range_id)
-        page = run(parsed, container.in_physical_partition(index), parameters, token, size)
-        return _feed(container, call, index, page)
-    if call.headers.get("x-ms-documentdb-query-enablecrosspartition", "").lower() != "true":
+    container, headers = request.container, request.call.headers
+    parsed, parameters = _query_of(request)
+    physical: int | None = None  # all
+    if _PARTITION_KEY in headers:
+        key = _key(request)
+        physical, items = key.physical, container.in_logical_partition(key)
+    elif (range_id := headers.get("x-ms-documentdb-partitionkeyrangeid")) is not None:
+        if range_id not in map(str, range(len(RANGES))):
+            raise CosmosError(410, "The requested partition key range does not exist.", substatus=1002)
+        physical, items = int(range_id), container.in_physical_partition(int(range_id))
+    elif not request.asks("x-ms-documentdb-query-enablecrosspartition"):
         raise errors.bad_request(
             "Cross partition query is required but disabled. Please set x-ms-documentdb-query-enablecrosspartition to "
             "true, specify x-ms-documentdb-partitionkey, or revise your query to avoid this exception."
         )
-    if parsed.order:
-        raise needs_plan_error()
-
-    def on_partition(index: int, inner: str | None) -> Page:
-        return run(parsed, container.in_physical_partition(index), parameters, inner, size)
-
-    return _fan_out(container, call, on_partition, token)
-
-
-def query_plan(container: Container, call: Call, _: str) -> Answer:
-    """POST /docs with x-ms-cosmos-is-query-plan-request."""
-    parsed, _parameters = _query_of(call)
-    return Answer(200, to_json(make_plan(parsed)), _headers(container, call, 0, 1))
-
-
-def _fan_out(
-    container: Container, call: Call, on_partition: Callable[[int, str | None], Page], token: str | None
-) -> Answer:
-    """One page over all physical partitions, one after the other; the token tells which comes next."""
-    index, inner = 0, None
-    if token is not None:
-        range_id, _, inner = token.partition("|")
-        index, inner = _physical(range_id), inner or None
-    while True:
-        page = on_partition(index, inner)
-        following = f"{index}|{page.continuation}" if page.continuation else f"{index + 1}|"
-        if page.continuation is None and index + 1 == len(PHYSICAL_PARTITIONS):
-            return _feed(container, call, index, page)
-        if page.results:
-            return _feed(container, call, index, Page(page.results, following, page.charge))
-        index, inner = index + 1, None
-
-
-def _feed(container: Container, call: Call, physical: int, page: Page) -> Answer:
-    headers = _headers(container, call, physical, page.charge)
-    headers["x-ms-item-count"] = str(len(page.results))
+    elif parsed.order:
+        raise errors.needs_plan()
+    else:
+        items = container.in_physical_partition(None)
+    page = run(parsed, items, parameters, headers.get("x-ms-continuation"), _page_size(request))
+    more = {"x-ms-item-count": str(len(page.results))}
     if page.continuation is not None:
-        headers["x-ms-continuation"] = page.continuation
+        more["x-ms-continuation"] = page.continuation
     start = f'{{"_rid":"{container.rid}","Documents":['.encode()
     end = f'],"_count":{len(page.results)}}}'.encode()
-    return Answer(200, start + b",".join(page.results) + end, headers)
+    return _answer(request, 200, start + b",".join(page.results) + end, page.charge, physical or 0, more)
 
 
-def _headers(container: Container, call: Call, physical: int, charge: float) -> dict[str, str]:
-    """The headers of every answer; counts the charge.
+def query_plan(request: Request) -> Answer:
+    """POST /docs with x-ms-cosmos-is-query-plan-request."""
+    parsed, _ = _query_of(request)
+    return _answer(request, 200, to_json(make_plan(parsed)), 1, 0)
+
+
+def _answer(
+    request: Request, status: int, body: bytes, charge: float, physical: int, more: dict[str, str] | None = None
+) -> Answer:
+    """An answer with the headers of all, and `more`; counts the charge.
 
     The SDK follows a session by session token, alternate path and range id; without the latter three it reads the
     ranges again before every read (azure-cosmos `_session.py`).
     """
+    container = request.container
     container.throughput.use(charge)
-    return {
-        "content-type": "application/json",
-        "x-ms-activity-id": call.headers.get("x-ms-activity-id", ""),
-        "x-ms-request-charge": str(charge),
-        "x-ms-session-token": f"{PHYSICAL_PARTITIONS[physical].id}:-1#{container.lsn[physical]}",
-        "lsn": str(container.lsn[physical]),
-        "x-ms-documentdb-partitionkeyrangeid": PHYSICAL_PARTITIONS[physical].id,
+    lsn = container.lsn[physical]
+    headers = {
+        "x-ms-session-token": f"{physical}:-1#{lsn}",
+        "lsn": str(lsn),
+        "x-ms-documentdb-partitionkeyrangeid": str(physical),
         "x-ms-alt-content-path": container.path,
         "x-ms-content-path": container.rid,
     }
+    return Answer(status, body, request.headers(charge) | headers | (more or {}))
 
 
-def _key(container: Container, call: Call) -> PartitionKey:
-    header = call.headers.get("x-ms-documentdb-partitionkey")
+def _key(request: Request) -> PartitionKey:
+    header = request.call.headers.get(_PARTITION_KEY)
     if header is None:
         raise errors.bad_request("PartitionKey value must be supplied for this operation.")
-    return container.partition_key.of_header(header)
+    return request.container.partition_key.of_header(header)
 
 
-def _physical(range_id: str) -> int:
-    for index, partition in enumerate(PHYSICAL_PARTITIONS):
-        if partition.id == range_id:
-            return index
-    raise CosmosError(410, "The requested partition key range does not exist.", substatus=_RANGE_GONE)
-
-
-def _page_size(call: Call) -> int:
+def _page_size(request: Request) -> int:
     try:
-        size = int(call.headers.get("x-ms-max-item-count") or DEFAULT_PAGE)
+        size = int(request.call.headers.get("x-ms-max-item-count") or DEFAULT_PAGE)
     except ValueError:
         size = 0
     if size < -1 or size == 0:
@@ -158,25 +128,19 @@ def _page_size(call: Call) -> int:
     return size
 
 
-def _query_of(call: Call) -> tuple[Query, dict[str, Any]]:
-    """Query and parameters of `{"query": ..., "parameters": [{"name": "@a", "value": ...}]}`."""
+class _Parameter(msgspec.Struct):
+    name: str
+    value: Any
+
+
+class _QueryBody(msgspec.Struct):
+    query: str
+    parameters: list[_Parameter] | None = None
+
+
+def _query_of(request: Request) -> tuple[Query, dict[str, Any]]:
     try:
-        body = json.loads(call.body)
-        given: Iterable[dict[str, Any]] = body.get("parameters") or ()
-        text, parameters = str(body["query"]), {entry["name"]: entry["value"] for entry in given}
-    except (ValueError, KeyError, TypeError, AttributeError):
+        body = msgspec.json.decode(request.call.body, type=_QueryBody)
+    except ValueError:
         raise errors.bad_request("The query payload is invalid.") from None
-    return parse_query(text), parameters
-
-
-ITEM_HANDLERS: dict[str, ItemHandler] = {
-    "create_item": changing("Create"),
-    "upsert_item": changing("Upsert"),
-    "read_item": read_item,
-    "replace_item": changing("Replace"),
-    "patch_item": changing("Patch"),
-    "delete_item": changing("Delete"),
-    "batch": batch,
-    "query": query,
-    "query_plan": query_plan,
-}
+    return parse_query(body.query), {given.name: given.value for given in body.parameters or ()}

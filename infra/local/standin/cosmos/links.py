@@ -5,51 +5,32 @@ string to sign) and .../cosmosdb-resource-uri-syntax-for-rest. Only names are ad
 Python send names for every operation that is implemented here.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
 
-@dataclass(slots=True, frozen=True)
-class Link:
-    """A parsed path such as /dbs/a/colls/b/docs/c. A feed (`/dbs/a/colls/b/docs`) names the type but no member."""
+class Link(NamedTuple):
+    """A parsed path such as /dbs/a/colls/b/docs/c; ids that it does not name are empty.
 
-    segments: tuple[str, ...]
+    A feed (`/dbs/a/colls/b/docs`), to which POST adds and which GET lists, names the type but no member.
+    """
 
-    @property
-    def is_feed(self) -> bool:
-        """True for a collection of resources, to which POST adds and which GET lists."""
-        return len(self.segments) % 2 == 1
-
-    @property
-    def resource_type(self) -> str:
-        """The second line of the string to sign: `dbs`, `colls`, `docs`, `pkranges`, ...; empty for the account."""
-        if not self.segments:
-            return ""
-        return self.segments[-1] if self.is_feed else self.segments[-2]
-
-    @property
-    def resource_link(self) -> str:
-        """The third line: the resource's full name, or its parent's for a feed."""
-        return "/".join(self.segments[:-1] if self.is_feed else self.segments)
-
-    @property
-    def database(self) -> str | None:
-        """Id of the database."""
-        return self.segments[1] if len(self.segments) > 1 else None
-
-    @property
-    def container(self) -> str | None:
-        """Id of the container."""
-        return self.segments[3] if len(self.segments) > 3 else None
-
-    @property
-    def item(self) -> str | None:
-        """Id of the item."""
-        return self.segments[5] if len(self.segments) > 5 else None
+    is_feed: bool
+    resource_type: str  # the second line of the string to sign: `dbs`, `colls`, `docs`, ...; empty for the account
+    resource_link: str  # the third line: the resource's full name, or its parent's for a feed
+    database: str
+    container: str
+    item: str
 
 
 @lru_cache(maxsize=4096)
 def parse_link(path: str) -> Link:
     """The link of a raw, percent-encoded URL path."""
-    return Link(tuple(unquote(segment) for segment in path.split("/") if segment))
+    segments = [unquote(segment) for segment in path.split("/") if segment]
+    kinds, ids = segments[::2], segments[1::2]
+    is_feed = len(kinds) > len(ids)
+    database, container, item, *_ = [*ids, "", "", ""]
+    return Link(
+        is_feed, kinds[-1] if kinds else "", "/".join(segments[:-1] if is_feed else segments), database, container, item
+    )

@@ -4,123 +4,97 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.local.standin.cosmos import errors
-from infra.local.standin.cosmos.accounts import Account
 from infra.local.standin.cosmos.documents import parse_body
-from infra.local.standin.cosmos.links import Link
-from infra.local.standin.cosmos.partitions import PHYSICAL_PARTITIONS
-from infra.local.standin.cosmos.store import Container, Database, Store, to_json
-from infra.local.standin.wire import Answer, Call
+from infra.local.standin.cosmos.partitions import RANGES
+from infra.local.standin.cosmos.request import Request
+from infra.local.standin.cosmos.store import to_json
+from infra.local.standin.wire import Answer
 
 HOST_SUFFIX = ".documents.azure.com"
-REGION = "West Europe"
-REGION_SUFFIX = "-" + REGION.replace(" ", "").lower()
+_REGION = "West Europe"
+REGION_SUFFIX = "-" + _REGION.replace(" ", "").lower()
 
 
-class Metadata:
-    """Answers metadata calls; `handlers` has one for each operation."""
+def read_account(request: Request) -> Answer:
+    """GET /."""
+    name = request.account.name
+    location = {"name": _REGION, "databaseAccountEndpoint": f"https://{name}{REGION_SUFFIX}{HOST_SUFFIX}:443/"}
+    properties = {
+        "_self": "",
+        "id": name,
+        "_rid": f"{name}{HOST_SUFFIX}",
+        "media": "//media/",
+        "addresses": "//addresses/",
+        "_dbs": "//dbs/",
+        "writableLocations": [location],
+        "readableLocations": [location],
+        "enableMultipleWriteLocations": False,
+        "userReplicationPolicy": {"asyncReplication": False, "minReplicaSetSize": 3, "maxReplicasetSize": 4},
+        "userConsistencyPolicy": {"defaultConsistencyLevel": "Session"},
+        "systemReplicationPolicy": {"minReplicaSetSize": 3, "maxReplicasetSize": 4},
+        "readPolicy": {"primaryReadCoefficient": 1, "secondaryReadCoefficient": 1},
+        "queryEngineConfiguration": "{}",
+    }
+    return Answer(200, to_json(properties), request.headers(1))
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.handlers = {
-            "read_account": self._read_account,
-            "create_database": self._create_database,
-            "read_database": self._read_database,
-            "create_collection": self._create_collection,
-            "read_collection": self._read_collection,
-            "list_pk_ranges": self._list_pk_ranges,
+
+def create_database(request: Request) -> Answer:
+    """POST /dbs."""
+    name = request.account.name
+    database_id = _new_id(parse_body(request.call.body), request.store.databases(name))
+    return _resource(request, 201, request.store.add_database(name, database_id).properties)
+
+
+def read_database(request: Request) -> Answer:
+    """GET /dbs/{id}."""
+    return _resource(request, 200, request.database.properties)
+
+
+def create_collection(request: Request) -> Answer:
+    """POST /dbs/{id}/colls."""
+    database, definition = request.database, parse_body(request.call.body)
+    _new_id(definition, database.containers)
+    if "partitionKey" not in definition:
+        raise errors.bad_request("The partition key definition is missing.")
+    return _resource(request, 201, request.store.add_container(request.account.name, database, definition).properties)
+
+
+def read_collection(request: Request) -> Answer:
+    """GET /dbs/{id}/colls/{id}."""
+    return _resource(request, 200, request.container.properties)
+
+
+def list_pk_ranges(request: Request) -> Answer:
+    """The ranges of physical partitions; 304 once the caller has them, which ends the SDK's reading.
+
+    Source: azure-cosmos `_routing/_routing_map_provider_common.py`, evaluate_drain_page.
+    """
+    properties = request.container.properties
+    headers = request.headers(1) | {"etag": properties["_etag"]}
+    if request.call.headers.get("if-none-match") == properties["_etag"]:
+        return Answer(304, b"", headers)
+    ranges = [
+        {
+            "_rid": properties["_rid"],
+            "id": f"{index}",
+            "_etag": properties["_etag"],
+            "minInclusive": lower,
+            "maxExclusive": upper,
+            "ridPrefix": index,
+            "_self": f"{properties['_self']}pkranges/{index}/",
+            "throughputFraction": 1 / len(RANGES),
+            "status": "online",
+            "parents": [],
+            "_ts": properties["_ts"],
         }
-
-    def database(self, account: Account, link: Link) -> Database:
-        """The database that the link names. Raises CosmosError 404."""
-        database = self._store.databases(account.name).get(link.database or "")
-        if database is None:
-            raise errors.resource_not_found() if link.resource_type == "dbs" else errors.owner_not_found()
-        return database
-
-    def container(self, account: Account, link: Link) -> Container:
-        """The container that the link names. Raises CosmosError 404."""
-        container = self.database(account, link).containers.get(link.container or "")
-        if container is None:
-            raise errors.resource_not_found() if link.resource_type == "colls" else errors.owner_not_found()
-        return container
-
-    def _read_account(self, account: Account, call: Call, _: Link) -> Answer:
-        location = {
-            "name": REGION,
-            "databaseAccountEndpoint": f"https://{account.name}{REGION_SUFFIX}{HOST_SUFFIX}:443/",
-        }
-        properties = {
-            "_self": "",
-            "id": account.name,
-            "_rid": f"{account.name}{HOST_SUFFIX}",
-            "media": "//media/",
-            "addresses": "//addresses/",
-            "_dbs": "//dbs/",
-            "writableLocations": [location],
-            "readableLocations": [location],
-            "enableMultipleWriteLocations": False,
-            "userReplicationPolicy": {"asyncReplication": False, "minReplicaSetSize": 3, "maxReplicasetSize": 4},
-            "userConsistencyPolicy": {"defaultConsistencyLevel": "Session"},
-            "systemReplicationPolicy": {"minReplicaSetSize": 3, "maxReplicasetSize": 4},
-            "readPolicy": {"primaryReadCoefficient": 1, "secondaryReadCoefficient": 1},
-            "queryEngineConfiguration": "{}",
-        }
-        return _reply(call, 200, properties)
-
-    def _create_database(self, account: Account, call: Call, _: Link) -> Answer:
-        database_id = _new_id(call, self._store.databases(account.name))
-        return _reply(call, 201, self._store.add_database(account.name, database_id).properties)
-
-    def _read_database(self, account: Account, call: Call, link: Link) -> Answer:
-        return _reply(call, 200, self.database(account, link).properties)
-
-    def _create_collection(self, account: Account, call: Call, link: Link) -> Answer:
-        database = self.database(account, link)
-        _new_id(call, database.containers)
-        definition = parse_body(call.body)
-        if "partitionKey" not in definition:
-            raise errors.bad_request("The partition key definition is missing.")
-        container = self._store.add_container(account.name, database, definition)
-        return _reply(call, 201, container.properties, container)
-
-    def _read_collection(self, account: Account, call: Call, link: Link) -> Answer:
-        container = self.container(account, link)
-        return _reply(call, 200, container.properties, container)
-
-    def _list_pk_ranges(self, account: Account, call: Call, link: Link) -> Answer:
-        """The ranges of physical partitions; 304 once the caller has them, which ends the SDK's reading.
-
-        Source: azure-cosmos `_routing/_routing_map_provider_common.py`, evaluate_drain_page.
-        """
-        container = self.container(account, link)
-        etag = container.properties["_etag"]
-        if call.headers.get("if-none-match") == etag:
-            answer = _reply(call, 304, None)
-        else:
-            ranges = [
-                {
-                    "_rid": container.rid,
-                    "id": partition.id,
-                    "_etag": etag,
-                    "minInclusive": partition.lower,
-                    "maxExclusive": partition.upper,
-                    "ridPrefix": int(partition.id),
-                    "_self": f"{container.properties['_self']}pkranges/{partition.id}/",
-                    "throughputFraction": 1 / len(PHYSICAL_PARTITIONS),
-                    "status": "online",
-                    "parents": [],
-                    "_ts": container.properties["_ts"],
-                }
-                for partition in PHYSICAL_PARTITIONS
-            ]
-            body = {"_rid": container.rid, "PartitionKeyRanges": ranges, "_count": len(ranges)}
-            answer = _reply(call, 200, body)
-        answer.headers["etag"] = etag
-        return answer
+        for index, (lower, upper) in enumerate(RANGES)
+    ]
+    body = {"_rid": properties["_rid"], "PartitionKeyRanges": ranges, "_count": len(ranges)}
+    return Answer(200, to_json(body), headers)
 
 
-def _new_id(call: Call, existing: Mapping[str, Any]) -> str:
-    new_id = parse_body(call.body).get("id")
+def _new_id(definition: Mapping[str, Any], existing: Mapping[str, Any]) -> str:
+    new_id = definition.get("id")
     if not isinstance(new_id, str) or not new_id or set(new_id) & set("/\\?#"):
         raise errors.bad_request("The input content is invalid because the required properties - 'id; ' - are missing")
     if new_id in existing:
@@ -128,17 +102,5 @@ def _new_id(call: Call, existing: Mapping[str, Any]) -> str:
     return new_id
 
 
-def _reply(call: Call, status: int, body: dict[str, Any] | None, container: Container | None = None) -> Answer:
-    headers = {
-        "content-type": "application/json",
-        "x-ms-activity-id": call.headers.get("x-ms-activity-id", ""),
-        "x-ms-request-charge": "1",
-    }
-    if body is None:
-        return Answer(status, b"", headers)
-    if "_etag" in body:
-        headers["etag"] = body["_etag"]
-    if container is not None:
-        headers["x-ms-alt-content-path"] = container.path.rpartition("/colls/")[0]
-        headers["x-ms-content-path"] = container.rid
-    return Answer(status, to_json(body), headers)
+def _resource(request: Request, status: int, properties: dict[str, Any]) -> Answer:
+    return Answer(status, to_json(properties), request.headers(1) | {"etag": properties["_etag"]})

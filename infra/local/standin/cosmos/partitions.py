@@ -6,32 +6,21 @@ logical partitions by their keys.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
+
+import msgspec
 
 from infra.local.standin.cosmos.errors import CosmosError, bad_request, not_implemented
 
 _MIDDLE = "1F" + "FF" * 15  # where a container of two physical partitions is divided
-_MISMATCH = 1001  # SubStatusCodes.PARTITION_KEY_MISMATCH
+RANGES = (("", _MIDDLE), (_MIDDLE, "FF"))
+"""Each physical partition's effective partition keys (hexadecimal), upper bound exclusive. Its id is its index."""
 
 
-@dataclass(slots=True, frozen=True)
-class PhysicalPartition:
-    """A range of effective partition keys (hexadecimal), upper bound exclusive."""
-
-    id: str
-    lower: str
-    upper: str
-
-
-PHYSICAL_PARTITIONS = (PhysicalPartition("0", "", _MIDDLE), PhysicalPartition("1", _MIDDLE, "FF"))
-
-
-@dataclass(slots=True, frozen=True)
-class PartitionKey:
+class PartitionKey(NamedTuple):
     """A value of a partition key: its canonical text, and the index of its physical partition."""
 
     text: str
@@ -47,47 +36,41 @@ class PartitionKeyDefinition:
             raise not_implemented("partition keys other than of kind Hash and version 2")
         if len(paths) != 1 or not str(paths[0]).startswith("/"):
             raise bad_request("The partition key definition is invalid: exactly one path such as /id is expected.")
-        self.path: str = paths[0]
-        self._steps = tuple(step.strip('"') for step in self.path[1:].split("/"))
+        self._steps = [step.strip('"') for step in paths[0][1:].split("/")]
 
     def of_item(self, body: Mapping[str, Any]) -> PartitionKey:
-        """The key of an item."""
-        value: Any = body
-        for step in self._steps:
-            value = value.get(step, {}) if isinstance(value, dict) else {}
-        if isinstance(value, list) or (isinstance(value, dict) and value):
-            raise bad_request(
-                "Partition key provided either doesn't correspond to definition in the collection or doesn't match "
-                "partition key field values specified in the document.",
-                _MISMATCH,
-            )
-        return _key(value)
+        """The key of an item. Raises CosmosError 400 when its value is an array or an object."""
+        return _key(value_at(body, self._steps, {}))
 
     def of_header(self, header: str) -> PartitionKey:
         """The key in x-ms-documentdb-partitionkey, such as `["a"]`; `[{}]` is undefined. Raises CosmosError 400."""
         try:
-            values = json.loads(header)
+            (value,) = msgspec.json.decode(header, type=tuple[Any])
         except ValueError:
-            values = None
-        if not isinstance(values, list) or len(values) != 1 or not _is_component(values[0]):
-            raise mismatch()
-        return _key(values[0])
+            raise mismatch() from None
+        return _key(value)
+
+
+def value_at(body: Any, steps: Sequence[str], missing: Any) -> Any:
+    """What lies in an item under nested properties; `missing` when it is not there."""
+    for step in steps:
+        body = body.get(step, missing) if isinstance(body, dict) else missing
+    return body
 
 
 def mismatch() -> CosmosError:
-    """400 with sub-status 1001: key and definition, or key and item, do not belong together."""
-    return bad_request(
+    """400 with sub-status 1001 (PARTITION_KEY_MISMATCH): key and definition, or key and item, don't belong together."""
+    return CosmosError(
+        400,
         "PartitionKey extracted from document doesn't match the one specified in the header. "
         "Learn more: https://aka.ms/CosmosDB/sql/errors/wrong-pk-value",
-        _MISMATCH,
+        substatus=1001,
     )
 
 
-def _is_component(value: Any) -> bool:
-    return value is None or isinstance(value, str | bool | int | float) or value == {}
-
-
 def _key(value: Any) -> PartitionKey:
+    if isinstance(value, dict | list) and value != {}:
+        raise mismatch()
     if isinstance(value, int) and not isinstance(value, bool):
         value = float(value)  # 1 and 1.0 are one number in JSON
     return _placed(json.dumps(value))
@@ -95,4 +78,4 @@ def _key(value: Any) -> PartitionKey:
 
 @lru_cache(maxsize=8192)
 def _placed(text: str) -> PartitionKey:
-    return PartitionKey(text, crc32(text.encode()) % len(PHYSICAL_PARTITIONS))
+    return PartitionKey(text, crc32(text.encode()) % len(RANGES))

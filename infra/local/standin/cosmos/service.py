@@ -3,71 +3,84 @@
 Source: learn.microsoft.com/rest/api/cosmos-db/ (resources, headers, statuses), azure-cosmos for what it needs.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from infra.local.standin.cosmos import errors
-from infra.local.standin.cosmos.access import OPERATIONS, Gate
+from infra.local.standin.cosmos import errors, items, metadata
+from infra.local.standin.cosmos.access import Action, Gate
 from infra.local.standin.cosmos.accounts import Account, Accounts
 from infra.local.standin.cosmos.errors import CosmosError
-from infra.local.standin.cosmos.items import ITEM_HANDLERS
-from infra.local.standin.cosmos.links import Link, parse_link
-from infra.local.standin.cosmos.metadata import HOST_SUFFIX, REGION_SUFFIX, Metadata
+from infra.local.standin.cosmos.links import parse_link
+from infra.local.standin.cosmos.request import Request
 from infra.local.standin.cosmos.store import Store
 from infra.local.standin.jwt import TokenIssuer
 from infra.local.standin.wire import Answer, Call, Handler, ServiceName, World
 
-_OPERATIONS: Mapping[tuple[str, str, bool], str] = {
-    # (method, resource type, of the feed?)
-    ("GET", "", False): "read_account",
-    ("POST", "dbs", True): "create_database",
-    ("GET", "dbs", False): "read_database",
-    ("POST", "colls", True): "create_collection",
-    ("GET", "colls", False): "read_collection",
-    ("GET", "pkranges", True): "list_pk_ranges",
-    ("POST", "docs", True): "create_item",
-    ("GET", "docs", False): "read_item",
-    ("PUT", "docs", False): "replace_item",
-    ("PATCH", "docs", False): "patch_item",
-    ("DELETE", "docs", False): "delete_item",
-}
-_POSTS = (
-    ("x-ms-documentdb-isquery", "query"),
-    ("x-ms-cosmos-is-query-plan-request", "query_plan"),
-    ("x-ms-cosmos-is-batch-request", "batch"),
-    ("x-ms-documentdb-is-upsert", "upsert_item"),
+
+class _Operation(NamedTuple):
+    name: str
+    action: Action
+    carry_out: Callable[[Request], Answer]
+
+
+_QUERY, _PLAN, _BATCH, _UPSERT = _MARKERS = (
+    "x-ms-documentdb-isquery",
+    "x-ms-cosmos-is-query-plan-request",
+    "x-ms-cosmos-is-batch-request",
+    "x-ms-documentdb-is-upsert",
 )
+_OPERATIONS = {
+    # (method, resource type, of the feed?, the header that makes something else of a POST)
+    ("GET", "", False, ""): _Operation("read_account", Action.METADATA, metadata.read_account),
+    ("POST", "dbs", True, ""): _Operation("create_database", Action.MANAGE, metadata.create_database),
+    ("GET", "dbs", False, ""): _Operation("read_database", Action.METADATA, metadata.read_database),
+    ("POST", "colls", True, ""): _Operation("create_collection", Action.MANAGE, metadata.create_collection),
+    ("GET", "colls", False, ""): _Operation("read_collection", Action.METADATA, metadata.read_collection),
+    ("GET", "pkranges", True, ""): _Operation("list_pk_ranges", Action.METADATA, metadata.list_pk_ranges),
+    ("POST", "docs", True, ""): _Operation("create_item", Action.CREATE, items.changing("Create")),
+    ("POST", "docs", True, _QUERY): _Operation("query", Action.QUERY, items.query),
+    ("POST", "docs", True, _PLAN): _Operation("query_plan", Action.QUERY, items.query_plan),
+    ("POST", "docs", True, _BATCH): _Operation("batch", Action.CREATE, items.batch),
+    ("POST", "docs", True, _UPSERT): _Operation("upsert_item", Action.UPSERT, items.changing("Upsert")),
+    ("GET", "docs", False, ""): _Operation("read_item", Action.READ, items.read_item),
+    ("PUT", "docs", False, ""): _Operation("replace_item", Action.REPLACE, items.changing("Replace")),
+    ("PATCH", "docs", False, ""): _Operation("patch_item", Action.REPLACE, items.changing("Patch")),
+    ("DELETE", "docs", False, ""): _Operation("delete_item", Action.DELETE, items.changing("Delete")),
+}
 
 
 class CosmosService:
     """All accounts' data planes, told apart by host: `{account}.documents.azure.com`, also with its region."""
 
     name: ServiceName = "cosmos"
-    operations = frozenset(OPERATIONS)
+    operations = frozenset(operation.name for operation in _OPERATIONS.values())
 
     def __init__(self, world: World, accounts: Accounts, tokens: TokenIssuer) -> None:
         self._accounts = accounts
         self._gate = Gate(world, tokens)
         self._store = Store(world)
-        self._metadata = Metadata(self._store)
 
     def route(self, call: Call) -> Handler | None:
         """See `HttpService.route`."""
         link = parse_link(call.path)
         account = self._account_of(call.host)
-        name = account.name if account else call.host.removesuffix(HOST_SUFFIX)
+        name = account.name if account else call.host.removesuffix(metadata.HOST_SUFFIX)
         call.target = f"{name}/{link.resource_link}".rstrip("/")
-        operation = _operation(call, link)
+        marker = next((one for one in _MARKERS if call.headers.get(one, "").lower() == "true"), "")
+        operation = _OPERATIONS.get((call.method, link.resource_type, link.is_feed, marker))
         if operation is None:
             return None
-        call.operation = operation
+        call.operation = operation.name
 
         async def handle() -> Answer:
             try:
                 if account is None:
                     raise errors.resource_not_found()
-                self._gate.admit(account, call, link)
-                return self._carry_out(account, call, link)
+                request = Request(call, link, account, self._store)
+                self._gate.admit(request, operation.action)
+                if link.resource_type == "docs":
+                    request.container.throughput.check()
+                return operation.carry_out(request)
             except CosmosError as refused:
                 return refused.answer(call.headers.get("x-ms-activity-id", ""))
 
@@ -96,25 +109,7 @@ class CosmosService:
         self._store.drop_account(account)
 
     def _account_of(self, host: str) -> Account | None:
-        label = host.removesuffix(HOST_SUFFIX)
+        label = host.removesuffix(metadata.HOST_SUFFIX)
         if label == host:
             return None
-        return self._accounts.get(label) or self._accounts.get(label.removesuffix(REGION_SUFFIX))
-
-    def _carry_out(self, account: Account, call: Call, link: Link) -> Answer:
-        if call.operation not in ITEM_HANDLERS:
-            return self._metadata.handlers[call.operation](account, call, link)
-        container = self._metadata.container(account, link)
-        container.throughput.check()
-        return ITEM_HANDLERS[call.operation](container, call, link.item or "")
-
-
-def _operation(call: Call, link: Link) -> str | None:
-    operation = _OPERATIONS.get((call.method, link.resource_type, link.is_feed))
-    if operation == "create_item":
-        for header, name in _POSTS:
-            if call.headers.get(header, "").lower() == "true":
-                return name
-    elif call.method == "POST" and call.headers.get("x-ms-documentdb-isquery", "").lower() == "true":
-        return None  # queries for databases and containers
-    return operation
+        return self._accounts.get(label) or self._accounts.get(label.removesuffix(metadata.REGION_SUFFIX))

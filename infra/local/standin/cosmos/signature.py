@@ -6,8 +6,6 @@ Source: learn.microsoft.com/rest/api/cosmos-db/access-control-on-cosmosdb-resour
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from urllib.parse import unquote
@@ -19,17 +17,11 @@ from infra.local.standin.cosmos.links import Link
 SKEW = 15 * 60  # seconds by which x-ms-date may differ from the service's clock
 
 
-@dataclass(slots=True, frozen=True)
-class Authorization:
-    """The parts of `type={kind}&ver={version}&sig={signature}`."""
+def parse_authorization(header: str | None) -> tuple[str, str]:
+    """Kind and signature of `type={kind}&ver=1.0&sig={signature}`, percent-decoded.
 
-    kind: str
-    version: str
-    signature: str
-
-
-def parse_authorization(header: str | None) -> Authorization:
-    """The header's parts, percent-decoded. Raises CosmosError 401 when it is missing or malformed."""
+    Raises CosmosError 401 when the header is missing or malformed.
+    """
     if not header:
         raise CosmosError(
             401, "Required Header authorization is missing. Ensure a valid Authorization token is passed."
@@ -40,7 +32,7 @@ def parse_authorization(header: str | None) -> Authorization:
             401,
             "The input authorization token can't serve the request. The authorization header has an invalid format.",
         )
-    return Authorization(parts["type"], parts["ver"], parts["sig"])
+    return parts["type"], parts["sig"]
 
 
 def string_to_sign(verb: str, link: Link, date: str) -> str:
@@ -53,14 +45,11 @@ def sign(key: bytes, text: str) -> str:
     return base64.b64encode(hmac.digest(key, text.encode(), hashlib.sha256)).decode()
 
 
-def verify_signature(
-    account: Account, authorization: Authorization, verb: str, link: Link, headers: Mapping[str, str], now: float
-) -> KeyKind:
-    """Which of the account's keys in force made the signature.
+def verify_signature(account: Account, signature: str, text: str, date: str, now: float) -> KeyKind:
+    """Which of the account's keys in force made the signature of a string to sign with this date.
 
-    Raises CosmosError 401 when none did or x-ms-date is missing, 403 when the date is more than 15 minutes off.
+    Raises CosmosError 401 when none did or the date is missing, 403 when it is more than 15 minutes off.
     """
-    date = headers.get("x-ms-date", "")
     try:
         moment = _timestamp(date)
     except ValueError:
@@ -73,9 +62,8 @@ def verify_signature(
             "The authorization token is not valid at the current time. Please create another token and retry "
             f"(token start time: {date}).",
         )
-    text = string_to_sign(verb, link, date)
     for kind in KEY_KINDS:
-        if hmac.compare_digest(sign(account.key_bytes(kind), text).encode(), authorization.signature.encode()):
+        if hmac.compare_digest(sign(account.key_bytes(kind), text).encode(), signature.encode()):
             return kind
     raise wrong_key(text)
 

@@ -4,17 +4,15 @@ Changes to a container are made inside `Container.unit()`: all of them happen, i
 """
 
 import base64
-import heapq
-import itertools
 import json
 import secrets
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.local.standin.cosmos.partitions import PHYSICAL_PARTITIONS, PartitionKey, PartitionKeyDefinition
+from infra.local.standin.cosmos.partitions import RANGES, PartitionKey, PartitionKeyDefinition, value_at
 from infra.local.standin.cosmos.throughput import Throughput
 from infra.local.standin.wire import World
 
@@ -49,59 +47,51 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def new_etag() -> str:
-    """A new ETag, quotation marks included."""
-    return f'"{uuid.uuid4()}"'
-
-
 class Container:
-    """A container. `properties` is what reading it answers; `lsn` counts the writes of each physical partition."""
+    """A container. `properties` is what reading it answers; `lsn` counts the writes of each physical partition.
 
-    def __init__(self, world: World, account: str, database: "Database", properties: dict[str, Any]) -> None:
+    What has expired is hidden from then on, and gone for good when it is written over or at the next start.
+    """
+
+    def __init__(self, world: World, account: str, database_id: str, properties: dict[str, Any]) -> None:
         self.properties = properties
-        self.id: str = properties["id"]
         self.rid: str = properties["_rid"]
-        self.path = f"dbs/{database.id}/colls/{self.id}"
+        self.path = f"dbs/{database_id}/colls/{properties['id']}"
         self.partition_key = PartitionKeyDefinition(properties["partitionKey"])
-        self.default_ttl: int | None = properties.get("defaultTtl")
+        self.throughput = Throughput(world)
+        self.lsn = [1 for _ in RANGES]
+        self.stored_as = f"{_ITEMS}/{account}/{database_id}/{properties['id']}"
+        self._world = world
+        self._default_ttl: int | None = properties.get("defaultTtl")
         self._unique_keys = _unique_keys(properties)
         self._unique: dict[tuple[str, str], str] = {}  # (partition key, values of a unique key) -> id
-        self.throughput = Throughput(world)
-        self.lsn = [1 for _ in PHYSICAL_PARTITIONS]
-        self._self_link: str = properties["_self"]
-        self._world = world
-        self.stored_as = f"{_ITEMS}/{account}/{database.id}/{self.id}"
-        self._partitions: tuple[dict[str, dict[str, Item]], ...] = tuple({} for _ in PHYSICAL_PARTITIONS)
+        self._items: dict[PartitionKey, dict[str, Item]] = {}
         self._undo: list[tuple[PartitionKey, str, Item | None]] = []
         self._next_number = 1
-        self._due: list[tuple[float, int, Item]] = []  # a heap of items by expiry
-        self._sequence = itertools.count()
         self._load()
-        self._purge()
 
     def find(self, key: PartitionKey, item_id: str) -> Item | None:
         """The item, None when it is not there or has expired."""
-        item = self._partitions[key.physical].get(key.text, {}).get(item_id)
-        return next(iter(self._live([item])), None) if item is not None else None
+        item = self._items.get(key, {}).get(item_id)
+        return item if item is not None and self._is_live(item) else None
 
     def in_logical_partition(self, key: PartitionKey) -> list[Item]:
         """The live items of one logical partition."""
-        return self._live(self._partitions[key.physical].get(key.text, {}).values())
+        return list(filter(self._is_live, self._items.get(key, {}).values()))
 
-    def sharing_unique_key(self, key: PartitionKey, body: dict[str, Any]) -> Iterator[Item]:
-        """The live items of a logical partition that have the values of `body` in one of the unique keys."""
-        for entry in self._unique_entries(key, body):
-            if (other := self._unique.get(entry)) is not None and (item := self.find(key, other)) is not None:
-                yield item
+    def in_physical_partition(self, index: int | None) -> list[Item]:
+        """The live items of one physical partition, or of all."""
+        held = [logical for key, logical in self._items.items() if index in (None, key.physical)]
+        return [item for logical in held for item in logical.values() if self._is_live(item)]
 
-    def in_physical_partition(self, index: int) -> list[Item]:
-        """The live items of one physical partition."""
-        return self._live(item for logical in self._partitions[index].values() for item in logical.values())
+    def is_taken(self, key: PartitionKey, body: dict[str, Any]) -> bool:
+        """Whether another live item of the logical partition has the values of `body` in one of the unique keys."""
+        others = {self._unique.get(entry, body["id"]) for entry in self._unique_entries(key, body)} - {body["id"]}
+        return any(self.find(key, other) for other in others)
 
     @contextmanager
     def unit(self) -> Iterator[None]:
         """Changes that happen together or not at all; must not span an await."""
-        self._purge()
         self._undo.clear()
         try:
             with self._world.storage.transaction():
@@ -115,19 +105,11 @@ class Container:
         """Store a body without system properties in place of `previous`, or as a new item. Only inside `unit`."""
         number = previous.number if previous else self._next_number
         self._next_number = max(self._next_number, number + 1)
-        now = self._world.now()
-        rid = _item_rid(self.rid, number)
-        full = {
-            **body,
-            "_rid": rid,
-            "_self": f"{self._self_link}docs/{rid}/",
-            "_etag": new_etag(),
-            "_attachments": "attachments/",
-            "_ts": int(now),
-        }
+        rid = _encode(_decode(self.rid) + number.to_bytes(8))
+        link = f"{self.properties['_self']}docs/{rid}/"
+        full = {**body, **_system_properties(self._world, rid, link), "_attachments": "attachments/"}
         item = Item(full, to_json(full), key, number, self._expiry(full))
         self._change(key, item.id, item)
-        self._note_expiry(item)
         self._world.storage.put(self.stored_as, f"{key.text}/{item.id}", item.text.decode())
         return item
 
@@ -137,69 +119,57 @@ class Container:
         self._world.storage.delete(self.stored_as, f"{item.key.text}/{item.id}")
 
     def _change(self, key: PartitionKey, item_id: str, item: Item | None) -> None:
-        self._undo.append((key, item_id, self._partitions[key.physical].get(key.text, {}).get(item_id)))
+        self._undo.append((key, item_id, self._items.get(key, {}).get(item_id)))
         self._place(key, item_id, item)
         self.lsn[key.physical] += 1
 
     def _place(self, key: PartitionKey, item_id: str, item: Item | None) -> None:
-        logical = self._partitions[key.physical].setdefault(key.text, {})
+        logical = self._items.setdefault(key, {})
         if previous := logical.pop(item_id, None):
             for entry in self._unique_entries(key, previous.body):
-                self._unique.pop(entry, None)
+                if self._unique.get(entry) == item_id:  # and not another's, since this one had expired
+                    del self._unique[entry]
         if item is not None:
             logical[item_id] = item
             self._unique |= dict.fromkeys(self._unique_entries(key, item.body), item_id)
         elif not logical:
-            del self._partitions[key.physical][key.text]
+            del self._items[key]
 
     def _unique_entries(self, key: PartitionKey, body: dict[str, Any]) -> list[tuple[str, str]]:
+        # learn.microsoft.com/azure/cosmos-db/unique-keys: a missing value counts as null.
         return [
-            (key.text, f"{number}:{json.dumps([_value(body, path) for path in paths], sort_keys=True)}")
+            (key.text, f"{number}:{json.dumps([value_at(body, path, None) for path in paths], sort_keys=True)}")
             for number, paths in enumerate(self._unique_keys)
         ]
 
-    def _live(self, items: Iterable[Item]) -> list[Item]:
-        now = self._world.now()
-        return [item for item in items if item.expires is None or item.expires > now]
+    def _is_live(self, item: Item) -> bool:
+        return item.expires is None or item.expires > self._world.now()
 
     def _expiry(self, body: dict[str, Any]) -> float | None:
         # learn.microsoft.com/azure/cosmos-db/time-to-live: an item's ttl counts only when the container has a
         # default; -1 never expires.
-        if self.default_ttl is None:
+        if self._default_ttl is None:
             return None
-        seconds = body.get("ttl", self.default_ttl)
+        seconds = body.get("ttl") or self._default_ttl
         return None if seconds == -1 else float(body["_ts"]) + seconds
 
-    def _note_expiry(self, item: Item) -> None:
-        if item.expires is not None:
-            heapq.heappush(self._due, (item.expires, next(self._sequence), item))
-
-    def _purge(self) -> None:
-        """Remove what has expired. Reads do not wait for it: `_live` hides expired items at once."""
-        while self._due and self._due[0][0] <= self._world.now():
-            _, _, item = heapq.heappop(self._due)
-            if self._partitions[item.key.physical].get(item.key.text, {}).get(item.id) is item:
-                self._place(item.key, item.id, None)
-                self._world.storage.delete(self.stored_as, f"{item.key.text}/{item.id}")
-
     def _load(self) -> None:
-        for _, text in self._world.storage.load(self.stored_as):
+        for place, text in self._world.storage.load(self.stored_as):
             body = json.loads(text)
-            number = int.from_bytes(base64.b64decode(body["_rid"].replace("-", "/"))[8:])
-            key = self.partition_key.of_item(body)
-            item = Item(body, text.encode(), key, number, self._expiry(body))
-            self._place(key, item.id, item)
-            self._note_expiry(item)
+            number = int.from_bytes(_decode(body["_rid"])[8:])
+            item = Item(body, text.encode(), self.partition_key.of_item(body), number, self._expiry(body))
             self._next_number = max(self._next_number, number + 1)
-            self.lsn[key.physical] += 1
+            self.lsn[item.key.physical] += 1
+            if self._is_live(item):
+                self._place(item.key, item.id, item)
+            else:
+                self._world.storage.delete(self.stored_as, place)
 
 
 @dataclass(slots=True)
 class Database:
     """A database and its containers."""
 
-    id: str
-    rid: str
     properties: dict[str, Any]
     containers: dict[str, Container] = field(default_factory=dict)
 
@@ -218,36 +188,27 @@ class Store:
         return self._accounts[account]
 
     def _load(self, account: str) -> dict[str, Database]:
-        found: dict[str, Database] = {}
-        for database_id, text in self._world.storage.load(f"{_DATABASES}/{account}"):
-            properties = json.loads(text)
-            found[database_id] = Database(database_id, properties["_rid"], properties)
+        stored = self._world.storage.load(f"{_DATABASES}/{account}")
+        found = {database_id: Database(json.loads(text)) for database_id, text in stored}
         for place, text in self._world.storage.load(f"{_CONTAINERS}/{account}"):
-            database = found[place.split("/")[0]]
-            container = Container(self._world, account, database, json.loads(text))
-            database.containers[container.id] = container
+            database_id, container_id = place.split("/")
+            container = Container(self._world, account, database_id, json.loads(text))
+            found[database_id].containers[container_id] = container
         return found
 
     def add_database(self, account: str, database_id: str) -> Database:
         """Create a database; the caller has checked that the id is free."""
         rid = _encode(secrets.token_bytes(4))
-        properties = {
-            "id": database_id,
-            "_rid": rid,
-            "_self": f"dbs/{rid}/",
-            "_etag": new_etag(),
-            "_colls": "colls/",
-            "_users": "users/",
-            "_ts": int(self._world.now()),
-        }
-        database = Database(database_id, rid, properties)
-        self.databases(account)[database_id] = database
+        properties = {"id": database_id, **_system_properties(self._world, rid, f"dbs/{rid}/")}
+        properties |= {"_colls": "colls/", "_users": "users/"}
+        database = self.databases(account)[database_id] = Database(properties)
         self._world.storage.put(f"{_DATABASES}/{account}", database_id, json.dumps(properties))
         return database
 
     def add_container(self, account: str, database: Database, definition: dict[str, Any]) -> Container:
         """Create a container; the caller has checked that the id is free. Raises CosmosError for a bad definition."""
-        raw = bytearray(base64.b64decode(database.rid.replace("-", "/")) + secrets.token_bytes(4))
+        database_id, database_rid = database.properties["id"], database.properties["_rid"]
+        raw = bytearray(_decode(database_rid) + secrets.token_bytes(4))
         raw[4] |= 0x80  # the mark of a container's id
         rid = _encode(bytes(raw))
         properties = {
@@ -259,19 +220,13 @@ class Store:
             },
             "conflictResolutionPolicy": {"mode": "LastWriterWins", "conflictResolutionPath": "/_ts"},
             **definition,
-            "_rid": rid,
-            "_self": f"dbs/{database.rid}/colls/{rid}/",
-            "_etag": new_etag(),
-            "_docs": "docs/",
-            "_sprocs": "sprocs/",
-            "_triggers": "triggers/",
-            "_udfs": "udfs/",
-            "_conflicts": "conflicts/",
-            "_ts": int(self._world.now()),
+            **_system_properties(self._world, rid, f"dbs/{database_rid}/colls/{rid}/"),
+            **{f"_{kind}": f"{kind}/" for kind in ("docs", "sprocs", "triggers", "udfs", "conflicts")},
         }
-        container = Container(self._world, account, database, properties)
-        database.containers[container.id] = container
-        self._world.storage.put(f"{_CONTAINERS}/{account}", f"{database.id}/{container.id}", json.dumps(properties))
+        container = Container(self._world, account, database_id, properties)
+        database.containers[properties["id"]] = container
+        place = f"{database_id}/{properties['id']}"
+        self._world.storage.put(f"{_CONTAINERS}/{account}", place, json.dumps(properties))
         return container
 
     def drop_account(self, account: str) -> None:
@@ -286,22 +241,18 @@ class Store:
         del self._accounts[account]
 
 
-def _unique_keys(properties: dict[str, Any]) -> list[list[tuple[str, ...]]]:
+def _system_properties(world: World, rid: str, link: str) -> dict[str, Any]:
+    return {"_rid": rid, "_self": link, "_etag": f'"{uuid.uuid4()}"', "_ts": int(world.now())}
+
+
+def _unique_keys(properties: dict[str, Any]) -> list[list[list[str]]]:
     keys = (properties.get("uniqueKeyPolicy") or {}).get("uniqueKeys") or []
-    return [[tuple(path.strip("/").split("/")) for path in key["paths"]] for key in keys]
+    return [[path.strip("/").split("/") for path in key["paths"]] for key in keys]
 
 
-def _value(body: dict[str, Any], path: tuple[str, ...]) -> Any:
-    # learn.microsoft.com/azure/cosmos-db/unique-keys: a missing value counts as null.
-    value: Any = body
-    for step in path:
-        value = value.get(step) if isinstance(value, dict) else None
-    return value
+def _decode(rid: str) -> bytes:
+    return base64.b64decode(rid, altchars=b"+-")
 
 
-def _item_rid(container_rid: str, number: int) -> str:
-    return _encode(base64.b64decode(container_rid.replace("-", "/")) + number.to_bytes(8))
-
-
-def _encode(raw: bytes) -> str:
-    return base64.b64encode(raw).decode().replace("/", "-")
+def _encode(rid: bytes) -> str:
+    return base64.b64encode(rid, altchars=b"+-").decode()
