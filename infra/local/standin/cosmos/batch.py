@@ -4,7 +4,6 @@ Source: learn.microsoft.com/azure/cosmos-db/nosql/transactional-batch: the answe
 when one fails the answer's status is 207, the failed one has its own status and the others 424, nothing is kept.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -26,17 +25,11 @@ class _Operation(msgspec.Struct, rename="camel"):
     resource_body: dict[str, Any] = {}
 
 
-@dataclass(slots=True, frozen=True)
-class Outcome:
-    """The answer of a batch: 200 or 207, a result for each operation, the charge in RU."""
+def run_batch(container: Container, key: PartitionKey, raw: bytes) -> tuple[int, list[dict[str, Any]], float]:
+    """Carry out a batch: 200 or 207, a result for each operation, the charge in RU.
 
-    status: int
-    results: list[dict[str, Any]]
-    charge: float
-
-
-def run_batch(container: Container, key: PartitionKey, raw: bytes) -> Outcome:
-    """Carry out a batch. Raises CosmosError 400 or 413 when the request as a whole is wrong."""
+    Raises CosmosError 400 or 413 when the request as a whole is wrong.
+    """
     operations = _parse(raw)
     results: list[dict[str, Any]] = []
     try:
@@ -49,8 +42,8 @@ def run_batch(container: Container, key: PartitionKey, raw: bytes) -> Outcome:
         results[failed_at] = {"statusCode": failed.status, "requestCharge": 1}
         if failed.substatus is not None:
             results[failed_at]["subStatusCode"] = failed.substatus
-        return Outcome(207, results, float(len(operations)))
-    return Outcome(200, results, round(sum(result["requestCharge"] for result in results), 2))
+        return 207, results, float(len(operations))
+    return 200, results, round(sum(result["requestCharge"] for result in results), 2)
 
 
 def _parse(raw: bytes) -> list[_Operation]:

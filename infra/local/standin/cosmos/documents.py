@@ -67,14 +67,20 @@ def change(
     return 201 if previous is None else 200, container.write(checked, key, previous)
 
 
-def _checked(container: Container, key: PartitionKey, body: dict[str, Any]) -> dict[str, Any]:
-    item_id = body.get("id")
-    if item_id is None:
+def checked_id(body: dict[str, Any]) -> str:
+    """The id of a new item, database or container. Raises CosmosError 400."""
+    new_id = body.get("id")
+    if new_id is None:
         raise errors.bad_request("The input content is invalid because the required properties - 'id; ' - are missing")
-    if not isinstance(item_id, str) or not item_id or set(item_id) & set("/\\?#"):
-        raise errors.bad_request(f"The input name '{item_id}' is invalid. Ids cannot contain '/', '\\', '?' or '#'.")
-    if len(item_id.encode()) > _MAX_ID:
+    if not isinstance(new_id, str) or not new_id or set(new_id) & set("/\\?#"):
+        raise errors.bad_request(f"The input name '{new_id}' is invalid. Ids cannot contain '/', '\\', '?' or '#'.")
+    if len(new_id.encode()) > _MAX_ID:
         raise errors.bad_request(f"The input name is too long: at most {_MAX_ID} bytes.")
+    return new_id
+
+
+def _checked(container: Container, key: PartitionKey, body: dict[str, Any]) -> dict[str, Any]:
+    checked_id(body)
     ttl = body.get("ttl")
     if ttl is not None and (not isinstance(ttl, int) or isinstance(ttl, bool) or (ttl < 1 and ttl != -1)):
         raise errors.bad_request(

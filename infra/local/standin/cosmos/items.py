@@ -50,8 +50,8 @@ def batch(request: Request) -> Answer:
     key = _key(request)
     if not request.asks("x-ms-cosmos-batch-atomic"):
         raise errors.not_implemented("batches that are not atomic")
-    outcome = run_batch(request.container, key, request.call.body)
-    return _answer(request, outcome.status, to_json(outcome.results), outcome.charge, key.physical)
+    status, results, charge = run_batch(request.container, key, request.call.body)
+    return _answer(request, status, to_json(results), charge, key.physical)
 
 
 def query(request: Request) -> Answer:

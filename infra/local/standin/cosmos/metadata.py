@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.local.standin.cosmos import errors
-from infra.local.standin.cosmos.documents import parse_body
+from infra.local.standin.cosmos.documents import checked_id, parse_body
 from infra.local.standin.cosmos.partitions import RANGES
 from infra.local.standin.cosmos.request import Request
 from infra.local.standin.cosmos.store import to_json
@@ -93,10 +93,8 @@ def list_pk_ranges(request: Request) -> Answer:
     return Answer(200, to_json(body), headers)
 
 
-def _new_id(definition: Mapping[str, Any], existing: Mapping[str, Any]) -> str:
-    new_id = definition.get("id")
-    if not isinstance(new_id, str) or not new_id or set(new_id) & set("/\\?#"):
-        raise errors.bad_request("The input content is invalid because the required properties - 'id; ' - are missing")
+def _new_id(definition: dict[str, Any], existing: Mapping[str, Any]) -> str:
+    new_id = checked_id(definition)
     if new_id in existing:
         raise errors.conflict()
     return new_id

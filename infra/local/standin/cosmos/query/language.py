@@ -98,7 +98,7 @@ def parse_condition(text: str) -> Evaluator:
 
 
 def _query_error(code: str, message: str, start: int, end: int) -> CosmosError:
-    """400 with the service's list of errors inside the message."""
+    """400 with the service's list of errors inside its message."""
     error = {"severity": "Error", "location": {"start": start, "end": end}, "code": code, "message": message}
     return bad_request(f"Message: {json.dumps({'errors': [error]})}")
 
@@ -133,20 +133,23 @@ def _alias(tree: Tree[Any]) -> str:
 
 @v_args(inline=True)
 class _Functions(Transformer[Token, Evaluator]):
-    """Makes functions of the parse tree; a method for each rule of a condition."""
+    """Makes functions of the parse tree; a method for each rule of a condition.
+
+    No token gets into a function: as keys of dictionaries tokens are slow.
+    """
 
     def condition(self, *tests: Evaluator) -> Evaluator:
         return lambda item, parameters: all(test(item, parameters) is True for test in tests)
 
     def compare(self, left: Evaluator, compared: Token, right: Evaluator) -> Evaluator:
-        return comparison(compared, left, right)
+        return comparison(str(compared), left, right)
 
     def literal(self, token: Token) -> Evaluator:
         value = _unquoted(token) if token.type == "STRING" else json.loads(token.lower())
         return lambda _item, _parameters: value
 
     def parameter(self, token: Token) -> Evaluator:
-        name = str(token)  # lark's tokens compare slowly
+        name = str(token)
 
         def evaluate(_: Any, parameters: Parameters) -> Any:
             if name not in parameters:
