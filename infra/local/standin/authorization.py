@@ -52,6 +52,11 @@ class DenyAssignment(Scoped):
     not_actions: Sequence[str]
     excluded: Sequence[str]  # object ids of principals and groups
 
+    def denies(self, principals: Collection[str], action: str) -> bool:
+        """Whether it denies `action` to somebody who is all of `principals`."""
+        denied = _matches(self.actions, action) and not _matches(self.not_actions, action)
+        return denied and not any(excluded in principals for excluded in self.excluded)
+
 
 @dataclass(slots=True, frozen=True)
 class Decision:
@@ -185,15 +190,9 @@ class Authorization:
             for one in self._assignments.above(scope)
         ):
             return Decision("no_role")
-        for denial in self._denials.above(scope):
-            if (
-                not data
-                and _matches(denial.actions, action)
-                and not _matches(denial.not_actions, action)
-                and not any(excluded in principals for excluded in denial.excluded)
-            ):
-                return Decision("denied", denial)
-        return Decision("allowed")
+        denials = () if data else self._denials.above(scope)
+        denial = next((one for one in denials if one.denies(principals, action)), None)
+        return Decision("denied", denial) if denial else Decision("allowed")
 
     def _role(self, role_id: str) -> RoleDefinition | None:
         return _BUILT_IN.get(role_id) or self._custom.get(role_id)

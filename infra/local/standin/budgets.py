@@ -2,7 +2,6 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Literal
 
 type Kind = Literal["read", "write", "delete"]
@@ -26,12 +25,6 @@ class Window:
         return 0
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    filled: float  # seconds since the epoch
-
-
 # Size and refill a second, for one principal in one subscription.
 # Source: learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling.
 _SIZES: dict[Kind, tuple[int, int]] = {"read": (250, 25), "write": (200, 10), "delete": (200, 10)}
@@ -41,7 +34,8 @@ class Buckets:
     """Resource Manager's token buckets. That POST counts as a write is inferred from the documentation's wording."""
 
     def __init__(self) -> None:
-        self._buckets: dict[tuple[str, str, Kind], _Bucket] = {}
+        # Tokens in each, and when that was so, in seconds since the epoch.
+        self._buckets: dict[tuple[str, str, Kind], tuple[float, float]] = {}
 
     @staticmethod
     def kind(method: str) -> Kind:
@@ -51,10 +45,8 @@ class Buckets:
     def take(self, subscription_id: str, principal_id: str, kind: Kind, now: float) -> tuple[int, int]:
         """Take one token: (whole tokens left, 0), or (0, seconds until there is one) when there was none."""
         size, refill = _SIZES[kind]
-        bucket = self._buckets.setdefault((subscription_id, principal_id, kind), _Bucket(size, now))
-        bucket.tokens = min(size, bucket.tokens + max(0.0, now - bucket.filled) * refill)
-        bucket.filled = now
-        if bucket.tokens < 1:
-            return 0, max(1, math.ceil((1 - bucket.tokens) / refill))
-        bucket.tokens -= 1
-        return int(bucket.tokens), 0
+        tokens, filled = self._buckets.get((subscription_id, principal_id, kind), (size, now))
+        tokens = min(size, tokens + max(0.0, now - filled) * refill)
+        left = tokens - 1 if tokens >= 1 else tokens
+        self._buckets[subscription_id, principal_id, kind] = (left, now)
+        return (int(left), 0) if tokens >= 1 else (0, max(1, math.ceil((1 - tokens) / refill)))

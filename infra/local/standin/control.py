@@ -104,11 +104,11 @@ class Control:
         return await self._dispatcher.carry_out(self._azure.managed_identity, "", request)
 
     async def _list_tenants(self, _request: web.Request) -> web.Response:
-        return web.json_response({"tenants": [_tenant(tenant) for tenant in self._customers.tenants()]})
+        return web.json_response({"tenants": [asdict(tenant) for tenant in self._customers.tenants()]})
 
     async def _deploy_tenant(self, request: web.Request) -> web.Response:
         wanted = await _read(request, _NewTenant)
-        return web.json_response(_tenant(self._customers.deploy(wanted.name, wanted.directory_id)), status=201)
+        return web.json_response(asdict(self._customers.deploy(wanted.name, wanted.directory_id)), status=201)
 
     async def _delete_tenant(self, request: web.Request) -> web.Response:
         self._customers.delete(request.match_info["name"])
@@ -129,9 +129,8 @@ class Control:
 
     async def _rotate_daemon(self, request: web.Request) -> web.Response:
         wanted = await _read(request, _Credential)
-        return web.json_response(
-            asdict(self._customers.rotate_daemon(request.match_info["name"], wanted.credential, wanted.format))
-        )
+        daemon = self._customers.rotate_daemon(request.match_info["name"], wanted.credential, wanted.format)
+        return web.json_response(asdict(daemon))
 
     async def _issue_token(self, request: web.Request) -> web.Response:
         """A user's token, as the front end would get it at sign-in."""
@@ -196,12 +195,6 @@ class Control:
         """Every message sent to a queue, for leak scans: bodies and properties in their AMQP encoding."""
         messages = [{"queue": queue, "text": text} for queue, text in self._azure.service_bus.messages()]
         return web.json_response({"messages": messages})
-
-
-def _tenant(tenant: Any) -> dict[str, str]:
-    """What the contract promises of a tenant."""
-    public = ("name", "directory_id", "subscription_id", "resource_group", "application_id", "cosmos_account")
-    return {name: getattr(tenant, name) for name in public}
 
 
 async def _read[T](request: web.Request, kind: type[T]) -> T:

@@ -54,7 +54,6 @@ class Tenant:
     resource_group: str  # the managed one, which holds the account
     application_id: str
     cosmos_account: str
-    daemon_role_id: str  # GUID of the custom role that the package made in the customer's directory
 
     @property
     def subscription(self) -> str:
@@ -70,6 +69,11 @@ class Tenant:
     def account_id(self) -> str:
         """Resource id of the Cosmos DB account."""
         return f"{self.managed_group}/providers/Microsoft.DocumentDB/databaseAccounts/{self.cosmos_account}"
+
+    @property
+    def daemon_role_id(self) -> str:
+        """GUID of the custom role that the package made in the customer's directory."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.managed_group}/bulkhead-daemon"))
 
 
 @dataclass(slots=True, frozen=True)
@@ -134,7 +138,6 @@ class Customers:
             group,
             f"{subscription}/resourceGroups/rg-{name}/providers/Microsoft.Solutions/applications/bulkhead",
             "bh" + base64.b32encode(seed).decode().lower()[:13],
-            str(uuid.uuid5(uuid.NAMESPACE_URL, f"{subscription}/{group}/bulkhead-daemon")),
         )
         with self._storage.transaction():
             self._azure.directories.create(directory_id, name)

@@ -92,7 +92,6 @@ class Group:
 
     object_id: str
     directory_id: str
-    name: str
 
 
 class Directories:

@@ -88,7 +88,7 @@ def establish(azure: Azure) -> None:
                 directories.create_application(DIRECTORY_ID, name, client_id=client_id)
         for identity in (DATA_IDENTITY, CONTROL_IDENTITY):
             directories.create_identity(identity)
-        directories.create_group(Group(DAEMONS_GROUP_ID, DIRECTORY_ID, "bulkhead-daemons"))
+        directories.create_group(Group(DAEMONS_GROUP_ID, DIRECTORY_ID))
         azure.vaults.create(VAULT)
         azure.authorization.define(SECRET_READER)
         for assignment_id, role_id, identity in (

@@ -47,9 +47,8 @@ class Dispatcher:
             await asyncio.sleep(rule.delay_ms / 1000)
             arrived += rule.delay_ms / 1000
         if rule and rule.drop in (True, "request"):
-            await self._world.weather.delay(service.name, arrived)
-            return self._drop(service.name, call, request)
-        if rule and rule.status is not None:
+            answer = Answer(_GONE)
+        elif rule and rule.status is not None:
             answer = service.error(rule.status, rule.retry_after)
         elif handler is None:
             answer = service.error(501, None)
@@ -60,19 +59,15 @@ class Dispatcher:
                 traceback.print_exc(file=sys.stderr)
                 answer = service.error(500, None)
         await self._world.weather.delay(service.name, arrived)
-        if rule and rule.drop == "answer":
-            return self._drop(service.name, call, request)
-        self._record(service.name, call, answer.status)
-        return _response(answer, _trace_headers(service.name, call))
-
-    def _drop(self, service: ServiceName, call: Call, request: web.BaseRequest) -> web.StreamResponse:
-        self._record(service, call, _GONE)
+        status = _GONE if rule and rule.drop else answer.status
+        self._world.journal.record(
+            service.name, call.operation, call.principal, call.target, status, call.correlation_id
+        )
+        if status != _GONE:
+            return _response(answer, _trace_headers(service.name, call))
         if request.transport is not None:
             request.transport.abort()
         return web.Response()  # can't be written any more
-
-    def _record(self, service: ServiceName, call: Call, status: int) -> None:
-        self._world.journal.record(service, call.operation, call.principal, call.target, status, call.correlation_id)
 
 
 def _trace_headers(service: ServiceName, call: Call) -> dict[str, str]:

@@ -74,11 +74,7 @@ class HttpService(Protocol):
     """A service that speaks HTTP."""
 
     name: ServiceName
-
-    @property
-    def operations(self) -> frozenset[str]:
-        """The names that `route` gives to what is implemented."""
-        ...
+    operations: frozenset[str]  # the names that `route` gives to what is implemented
 
     def route(self, call: Call) -> Handler | None:
         """Set `call.operation` and `call.target` and give the handler; None for what is not implemented (501)."""
