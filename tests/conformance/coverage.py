@@ -28,7 +28,7 @@ HOST = "The local Functions host"
 SECTIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("Entra ID and managed identities", ("test_entra.py", "test_federation.py"), ("entra", "managed_identity")),
     ("Key Vault", ("test_key_vault.py",), ("key_vault",)),
-    ("Resource Manager", ("test_resource_manager.py",), ("resource_manager",)),
+    ("Resource Manager", ("test_resource_manager.py", "test_resource_manager_operations.py"), ("resource_manager",)),
     ("Microsoft Graph", ("test_graph.py",), ("graph",)),
     ("Azure Cosmos DB", ("cosmos",), ("cosmos",)),
     ("Service Bus", ("service_bus",), ("service_bus",)),

@@ -20,8 +20,8 @@ import pytest
 from infra.local.standin import publisher
 from infra.local.standin.settings import Settings
 from infra.local.standin.stand_in import StandIn
+from tests.conformance.arm import ARM, token_of
 
-ARM = "https://management.azure.com"
 LOGIN = "https://login.microsoftonline.com"
 pytestmark = pytest.mark.standin
 
@@ -190,9 +190,7 @@ async def test_fault_with_status_and_times(cloud: Any, http: aiohttp.ClientSessi
 @pytest.mark.plays("resource_manager", "regenerate_key")
 async def test_dropped_connection_before_and_after_the_call(cloud: Any, http: aiohttp.ClientSession, drop: str) -> None:
     tenant = cloud.deploy()
-    token, _ = cloud.azure.tokens.app_token(
-        cloud.publisher_directory_id, ARM, client_id=tenant.client_id, object_id=tenant.object_id, acr="1"
-    )
+    token = token_of(cloud, tenant)
     rule = {"service": "resource_manager", "operation": "regenerate_key", "target": tenant.cosmos_account, "drop": drop}
     cloud.control("PUT", "/faults", {"rules": [rule]})
     cloud.control("PUT", "/settings", {"regenerate_seconds": 30})

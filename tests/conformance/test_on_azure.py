@@ -18,7 +18,11 @@ from tests.conformance.cloud import VARIABLE, OnAzure, Principal, StandInCloud, 
 
 ROOT = Path(__file__).parents[2]
 SUITES = [
-    f"tests/conformance/{name}" for name in ("test_entra.py", "test_key_vault.py", "test_resource_manager.py", "cosmos")
+    "tests/conformance/test_entra.py",
+    "tests/conformance/test_key_vault.py",
+    "tests/conformance/test_resource_manager.py",
+    "tests/conformance/test_resource_manager_operations.py",
+    "tests/conformance/cosmos",
 ]
 pytestmark = pytest.mark.standin
 

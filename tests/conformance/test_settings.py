@@ -13,13 +13,11 @@ from azure.identity.aio import CertificateCredential, ClientSecretCredential
 from azure.mgmt.cosmosdb.aio import CosmosDBManagementClient
 
 from infra.local.standin import authorization
-from infra.local.standin.authorization import RoleAssignment
 from infra.local.standin.stand_in import StandIn
 from infra.local.standin.wire import FaultRule
+from tests.conformance.arm import AUTHORIZATION, SCOPE, grant, send, token_of
 from tests.conformance.conftest import SignIn
 
-ARM = "https://management.azure.com"
-SCOPE = f"{ARM}/.default"
 LOGIN = "https://login.microsoftonline.com"
 pytestmark = pytest.mark.standin
 
@@ -28,13 +26,6 @@ pytestmark = pytest.mark.standin
 def default_settings(cloud: Any) -> Iterator[None]:
     yield
     cloud.set()
-
-
-async def send(http: aiohttp.ClientSession, token: str, method: str, path: str, **more: Any) -> tuple[int, Any, Any]:
-    headers = {"Authorization": f"Bearer {token}"}
-    parameters = {"api-version": "2022-04-01"}
-    async with http.request(method, ARM + path, params=parameters, headers=headers, **more) as answer:
-        return answer.status, await answer.json(), answer.headers
 
 
 async def issue(http: aiohttp.ClientSession, cloud: Any, client_id: str, secret: str) -> tuple[int, str, Any]:
@@ -91,9 +82,7 @@ async def test_buckets_of_resource_manager(
 async def test_readings_of_an_accounts_keys(cloud: Any, http: aiohttp.ClientSession, changing: Any) -> None:
     # Sources: learn.microsoft.com/azure/cosmos-db/concepts-limits, List/Get Keys 500 per 5 minutes and account;
     # github.com/Azure/azqr/issues/34, the words.
-    token, _ = cloud.azure.tokens.app_token(
-        cloud.publisher_directory_id, ARM, client_id=changing.client_id, object_id=changing.object_id, acr="1"
-    )
+    token = token_of(cloud, changing)
     path = f"{changing.account_id}/listKeys"
     cloud.set(list_keys_budget=2)
     answers = [await send(http, token, "POST", path) for _ in range(3)]
@@ -111,19 +100,14 @@ async def test_a_role_is_in_force_later(
     # Source: learn.microsoft.com/azure/role-based-access-control/troubleshooting: up to 10 minutes
     application = cloud.application()
     cloud.call(lambda: cloud.azure.directories.add_member(cloud.daemons_group_id, application.object_id))
-    administrator = RoleAssignment(
-        str(uuid.uuid4()), changing.account_id, authorization.USER_ACCESS_ADMINISTRATOR, changing.object_id
-    )
-    cloud.call(lambda: cloud.azure.authorization.assign(administrator))
-    token, _ = cloud.azure.tokens.app_token(
-        cloud.publisher_directory_id, ARM, client_id=changing.client_id, object_id=changing.object_id, acr="1"
-    )
+    grant(cloud, changing.object_id, authorization.USER_ACCESS_ADMINISTRATOR, changing.account_id)
+    token = token_of(cloud, changing)
     cloud.set(role_delay_seconds=600)
     role = f"/subscriptions/{changing.subscription_id}/providers/Microsoft.Authorization/roleDefinitions"
     role_id = f"{role}/{authorization.DOCUMENTDB_ACCOUNT_CONTRIBUTOR}"
     path = f"{changing.account_id}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
     body = {"properties": {"roleDefinitionId": role_id, "principalId": application.object_id}}
-    assert (await send(http, token, "PUT", path, json=body))[0] == 201
+    assert (await send(http, token, "PUT", path, AUTHORIZATION, body))[0] == 201
     names = (changing.resource_group, changing.cosmos_account)
     async with (
         ClientSecretCredential(
@@ -135,7 +119,7 @@ async def test_a_role_is_in_force_later(
             await client.database_accounts.list_keys(*names)
         assert caught.value.error.code == "AuthorizationFailed"
         with cloud.later(500):
-            assert (await send(http, token, "PUT", path, json=body))[0] == 200  # again changes nothing
+            assert (await send(http, token, "PUT", path, AUTHORIZATION, body))[0] == 200  # again changes nothing
         with cloud.later(601):
             assert (await client.database_accounts.list_keys(*names)).primary_master_key
 
