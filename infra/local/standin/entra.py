@@ -86,7 +86,7 @@ class Entra:
         }
         return Answer(status, body, dict(_NOT_KEPT))
 
-    async def _token(self, call: Call, directory_id: str, form: Mapping[str, str]) -> Answer:
+    def _token(self, call: Call, directory_id: str, form: Mapping[str, str]) -> Answer:
         try:
             application, acr = self._authenticate(directory_id, form)
             call.principal = f"app:{application.client_id}"
@@ -144,7 +144,7 @@ class Entra:
             resource == f"https://{account}.documents.azure.com" and self._accounts.get(account) is not None
         )
 
-    async def _publish(self, call: Call, directory_id: str, published: Callable[[str], dict[str, Any]]) -> Answer:
+    def _publish(self, call: Call, directory_id: str, published: Callable[[str], dict[str, Any]]) -> Answer:
         if directory_id not in SHARED_DIRECTORIES and not self._directories.exists(directory_id):
             unknown = Refused(90002, directory=directory_id)
             return self._error_answer(call.correlation_id, 400, unknown.code, "invalid_tenant", unknown.text)

@@ -68,10 +68,10 @@ class KeyVault:
         vault = self._vaults.get(vault_name)
         if vault is None:
             call.operation = "unknown_vault"
-            return lambda: self._unknown_vault(vault_name)
+            return Refused(404, f"The vault {vault_name} does not exist.", code="VaultNotFound").answer
         if "Authorization" not in call.headers:
             call.operation = "challenge"
-            return lambda: self._challenge(vault, _NO_TOKEN)
+            return _unauthorized(vault, _NO_TOKEN).answer
         shape = "/".join([kind, *(["*"] if name else []), *([rest if rest in _COLLECTIONS else "*"] if rest else [])])
         if (call.method, shape) not in _OPERATIONS:
             return None
@@ -80,26 +80,12 @@ class KeyVault:
 
     def error(self, status: int, retry_after: float | None) -> Answer:
         """Key Vault's error body for an injected fault or an unimplemented call."""
-        answer = Refused(status, fault_message(status)).answer()
-        answer.headers |= retry_after_header(retry_after)
-        return answer
+        return Refused(status, fault_message(status), headers=retry_after_header(retry_after)).answer()
 
-    async def _unknown_vault(self, name: str) -> Answer:
-        return Refused(404, f"The vault {name} does not exist.", code="VaultNotFound").answer()
-
-    async def _challenge(self, vault: Vault, message: str) -> Answer:
-        answer = Refused(401, message).answer()
-        authority = f"https://login.microsoftonline.com/{vault.directory_id}"
-        answer.headers["WWW-Authenticate"] = f'Bearer authorization="{authority}", resource="{AUDIENCE}"'
-        return answer
-
-    async def _guarded(self, call: Call, vault: Vault, action: str, name: str, rest: str, act: _Operation) -> Answer:
+    def _guarded(self, call: Call, vault: Vault, action: str, name: str, rest: str, act: _Operation) -> Answer:
         """Token, access, then the operation itself. `nbf` and `exp` are informational and refuse nothing."""
         try:
             claims = self._claims(call, vault)
-        except Refused as refused:
-            return await self._challenge(vault, refused.message)
-        try:
             self._authorize(vault, claims, action, name)
             _check_form(call, name)
             return act(self._operations, call, vault, name, rest)
@@ -117,10 +103,10 @@ class KeyVault:
                     text = f"AKV10022: Invalid audience. Expected {AUDIENCE}, found: {rejected.detail}."
                 case _:
                     text = f"[BearerReadAccessTokenFailed] Error validating token: {rejected}."
-            raise Refused(401, text) from None
+            raise _unauthorized(vault, text) from None
         if claims.directory_id != vault.directory_id:
             expected, found = v1_issuer(vault.directory_id), v1_issuer(claims.directory_id)
-            raise Refused(401, f"AKV10032: Invalid issuer. Expected one of {expected}, found {found}.")
+            raise _unauthorized(vault, f"AKV10032: Invalid issuer. Expected one of {expected}, found {found}.")
         return claims
 
     def _authorize(self, vault: Vault, claims: Claims, action: str, name: str) -> None:
@@ -137,6 +123,13 @@ class KeyVault:
                 f"Vault: {vault.name};location={LOCATION}\r\n",
                 "ForbiddenByRbac",
             )
+
+
+def _unauthorized(vault: Vault, message: str) -> Refused:
+    """401 with the challenge, which tells where a token is to be had and for what."""
+    authority = f"https://login.microsoftonline.com/{vault.directory_id}"
+    challenge = f'Bearer authorization="{authority}", resource="{AUDIENCE}"'
+    return Refused(401, message, headers={"WWW-Authenticate": challenge})
 
 
 def _check_form(call: Call, name: str) -> None:

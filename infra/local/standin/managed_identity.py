@@ -41,7 +41,7 @@ class ManagedIdentity:
         """The endpoint's error body."""
         return _refusal(status, fault_message(status), retry_after_header(retry_after))
 
-    async def _token(self, call: Call) -> Answer:
+    def _token(self, call: Call) -> Answer:
         if not secrets.compare_digest(call.headers.get("X-IDENTITY-HEADER", ""), self.header):
             return _refusal(401, "The X-IDENTITY-HEADER header is missing or does not match.")
         if call.query.get("api-version") != API_VERSION:

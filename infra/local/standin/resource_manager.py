@@ -104,7 +104,7 @@ class ResourceManager:
         headers = retry_after_header(retry_after)
         return ArmError(status, codes.get(status, "Error"), fault_message(status), headers).answer()
 
-    async def _guarded(self, call: Call, parts: dict[str, str], action: str, act: _Act) -> Answer:
+    def _guarded(self, call: Call, parts: dict[str, str], action: str, act: _Act) -> Answer:
         left: dict[str, str] = {}
         try:
             request = self._admit(call, self._claims(call), parts, action)

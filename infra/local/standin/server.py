@@ -54,7 +54,7 @@ class Dispatcher:
             answer = service.error(501, None)
         else:
             try:
-                answer = await handler()
+                answer = handler()
             except Exception:  # noqa: BLE001 - a defect of one service must not end the connection's other requests
                 traceback.print_exc(file=sys.stderr)
                 answer = service.error(500, None)

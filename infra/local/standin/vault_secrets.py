@@ -5,7 +5,7 @@ learn.microsoft.com/azure/key-vault/general/rest-error-codes (error bodies), ...
 """
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -29,13 +29,14 @@ class Refused(Exception):  # noqa: N818 - reads better where it is raised
     message: str
     inner: str | None = None
     code: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
     def answer(self) -> Answer:
         """The refusal as Key Vault words it."""
         error: dict[str, Any] = {"code": self.code or _CODES.get(self.status, "Error"), "message": self.message}
         if self.inner:
             error["innererror"] = {"code": self.inner}
-        return Answer(self.status, {"error": error})
+        return Answer(self.status, {"error": error}, self.headers)
 
 
 class _Attributes(msgspec.Struct):

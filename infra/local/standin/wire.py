@@ -5,7 +5,7 @@ import json
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -57,7 +57,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-type Handler = Callable[[], Awaitable[Answer]]
+type Handler = Callable[[], Answer]
 
 
 def fault_message(status: int) -> str:

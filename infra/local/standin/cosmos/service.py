@@ -72,7 +72,7 @@ class CosmosService:
             return None
         call.operation = operation.name
 
-        async def handle() -> Answer:
+        def handle() -> Answer:
             try:
                 if account is None:
                     raise errors.resource_not_found()
