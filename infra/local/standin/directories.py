@@ -86,29 +86,21 @@ class Identity:
     resource_id: str
 
 
-@dataclass(slots=True, frozen=True)
-class Group:
-    """A security group."""
-
-    object_id: str
-    directory_id: str
-
-
 class Directories:
-    """All directories and their objects, written through to storage."""
+    """All directories and their objects; what customers and administrators make is written through to storage."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         load = world.storage.load
         self._names: dict[str, str] = dict(load("entra/directories"))  # id -> display name
         self._applications = Table(world.storage, "entra/applications", Application)
-        self._identities = Table(world.storage, "entra/identities", Identity)
-        self._groups = Table(world.storage, "entra/groups", Group)
-        self._members = {tuple(key.split("/")) for key, _ in load("entra/members")}  # (group, principal)
+        self._identities: dict[str, Identity] = {}
+        self._groups: dict[str, set[str]] = {}  # that a principal is a member of
+        for key, _ in load("entra/members"):
+            group_id, principal_id = key.split("/")
+            self._groups.setdefault(principal_id, set()).add(group_id)
         # Object id of whoever may be given a role -> directory, and since when it is known there.
         self._principals = {one.principal_id: (one.directory_id, one.known_at) for one in self._applications}
-        self._principals |= {one.principal_id: (one.directory_id, 0.0) for one in self._identities}
-        self._principals |= {one.object_id: (one.directory_id, 0.0) for one in self._groups}
 
     def create(self, directory_id: str, name: str) -> None:
         """A directory; again only renames it."""
@@ -176,22 +168,21 @@ class Directories:
         self._applications.put(client_id, application)
 
     def create_identity(self, identity: Identity) -> None:
-        """A managed identity; again replaces it."""
-        self._identities.put(identity.client_id, identity)
+        """A managed identity, which is made at every start anew."""
+        self._identities[identity.client_id] = identity
         self._principals[identity.principal_id] = (identity.directory_id, 0.0)
 
     def identity(self, client_id: str) -> Identity | None:
         """The managed identity with this client id."""
         return self._identities.get(client_id.lower())
 
-    def create_group(self, group: Group) -> None:
-        """A security group; again replaces it."""
-        self._groups.put(group.object_id, group)
-        self._principals[group.object_id] = (group.directory_id, 0.0)
+    def create_group(self, object_id: str, directory_id: str) -> None:
+        """A security group, which is made at every start anew; its members are stored."""
+        self._principals[object_id] = (directory_id, 0.0)
 
     def add_member(self, group_id: str, principal_id: str) -> None:
         """Make a principal a member of the group; again is no error."""
-        self._members.add((group_id, principal_id))
+        self._groups.setdefault(principal_id, set()).add(group_id)
         self._world.storage.put("entra/members", f"{group_id}/{principal_id}", "")
 
     def has_principal(self, principal_id: str, directory_id: str) -> bool:
@@ -201,8 +192,7 @@ class Directories:
 
     def principals(self, object_id: str) -> set[str]:
         """Whose rights a principal has: its own, and those of the groups that it is a member of."""
-        groups = {one.object_id for one in self._groups if (one.object_id, object_id) in self._members}
-        return {object_id} | groups
+        return {object_id, *self._groups.get(object_id, ())}
 
     def _known_at(self) -> float:
         return self._world.now() + self._world.settings.credential_delay_seconds

@@ -12,6 +12,7 @@ import random
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import jwt
@@ -25,7 +26,6 @@ from infra.local.standin.wire import Call, World
 type Refusal = Literal["missing", "malformed", "signature", "expired", "not_yet_valid", "issuer", "audience"]
 
 SKEW = 300  # seconds by which clocks may differ, the usual tolerance of Azure's resources
-CACHED_TOKENS = 1024
 MANAGED_IDENTITY_LIFETIME = 86_400  # seconds
 EXCHANGE = "api://AzureADTokenExchange"  # audience of tokens that stand for an application's credential
 SHARED_DIRECTORIES = frozenset({"common", "organizations"})
@@ -89,7 +89,8 @@ class TokenIssuer:
         self._modulus = RSAAlgorithm.to_jwk(self._public, as_dict=True)["n"]
         self.key_id = base64url(hashlib.sha256(self._modulus.encode()).digest()[:20])
         self._forger: RSAPrivateKey | None = None
-        self._verified: dict[str, Claims] = {}
+        # Cached by token, so that a request with a known token costs no signature check.
+        self._claims_of = lru_cache(maxsize=1024)(self._read)
 
     def jwks(self, directory_id: str) -> dict[str, Any]:
         """The key set that `discovery/v2.0/keys` publishes for a directory (or `common`, with a template issuer).
@@ -184,16 +185,10 @@ class TokenIssuer:
     def verify(self, token: str, *audiences: str) -> Claims:
         """The claims of `token`, issued by this issuer, in force now and meant for one of `audiences`.
 
-        A trailing slash of an audience is not significant. Raises TokenRejected. Results are cached by token, so
-        that a request with a known token costs no signature check; times and audience are checked each time.
+        A trailing slash of an audience is not significant. Raises TokenRejected. Times and audience are checked each
+        time.
         """
-        claims = self._verified.get(token)
-        if claims is None:
-            claims = self._read(token)
-            if len(self._verified) >= CACHED_TOKENS:
-                del self._verified[next(iter(self._verified))]
-            self._verified[token] = claims
-        now = self._world.now()
+        claims, now = self._claims_of(token), self._world.now()
         if claims.raw["exp"] + SKEW < now:
             raise TokenRejected("expired", f"expired at {claims.raw['exp']}, now {int(now)}")
         if claims.raw.get("nbf", 0) - SKEW > now:

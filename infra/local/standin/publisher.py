@@ -13,7 +13,7 @@ from infra.local.standin.authorization import (
     RoleDefinition,
 )
 from infra.local.standin.azure import Azure
-from infra.local.standin.directories import Group, Identity
+from infra.local.standin.directories import Identity
 from infra.local.standin.resources import Grant, Subscription
 from infra.local.standin.vaults import Vault
 
@@ -88,7 +88,7 @@ def establish(azure: Azure) -> None:
                 directories.create_application(DIRECTORY_ID, name, client_id=client_id)
         for identity in (DATA_IDENTITY, CONTROL_IDENTITY):
             directories.create_identity(identity)
-        directories.create_group(Group(DAEMONS_GROUP_ID, DIRECTORY_ID))
+        directories.create_group(DAEMONS_GROUP_ID, DIRECTORY_ID)
         azure.vaults.create(VAULT)
         azure.authorization.define(SECRET_READER)
         for assignment_id, role_id, identity in (

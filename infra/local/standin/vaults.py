@@ -60,18 +60,17 @@ class VaultSecret:
 
 
 class Vaults:
-    """All vaults, written through to storage."""
+    """All vaults. Their secrets are written through to storage."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._vaults = Table(world.storage, "key_vault/vaults", Vault)
-        self._secrets = {vault.name: self._table(vault) for vault in self._vaults}
+        self._vaults: dict[str, Vault] = {}
+        self._secrets: dict[str, Table[VaultSecret]] = {}
 
     def create(self, vault: Vault) -> None:
-        """Add a vault; again replaces its record and leaves its secrets."""
-        self._vaults.put(vault.name, vault)
-        if vault.name not in self._secrets:
-            self._secrets[vault.name] = self._table(vault)
+        """Add a vault, at every start anew; the secrets that are stored of it are in it again."""
+        self._vaults[vault.name] = vault
+        self._secrets[vault.name] = Table(self._world.storage, f"key_vault/secrets/{vault.name}", VaultSecret)
 
     def get(self, name: str) -> Vault | None:
         """The vault of that name."""
@@ -106,6 +105,3 @@ class Vaults:
     def save(self, vault: Vault, secret: VaultSecret) -> None:
         """Write a changed secret through to storage."""
         self._secrets[vault.name].put(secret.name.lower(), secret)
-
-    def _table(self, vault: Vault) -> Table[VaultSecret]:
-        return Table(self._world.storage, f"key_vault/secrets/{vault.name}", VaultSecret)

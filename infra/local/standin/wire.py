@@ -139,6 +139,11 @@ class FaultRule(msgspec.Struct, forbid_unknown_fields=True):
     times: Annotated[int, Meta(ge=0)] | None = None  # that are left
     probability: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
+    def fits(self, service: ServiceName, operation: str, target: str) -> bool:
+        """Whether it is about such a call, and not used up."""
+        named = self.service == service and self.operation in (None, operation)
+        return named and (self.target or "") in target and self.times != 0
+
     def __post_init__(self) -> None:
         if self.retry_after is not None and self.status is None:
             self.status = 429
@@ -153,7 +158,6 @@ class Weather:
         self._storage = storage
         self.latency_ms: dict[ServiceName, float] = json.loads(storage.kept("weather", "latency", lambda: "{}"))
         self.rules = msgspec.json.decode(storage.kept("weather", "rules", lambda: "[]"), type=list[FaultRule])
-        self._random = random.Random()  # noqa: S311 - chance of a fault, nothing secret
 
     def set_latency(self, milliseconds: Mapping[ServiceName, float]) -> None:
         """Replace all latencies; a service that is not named has none."""
@@ -171,18 +175,11 @@ class Weather:
     def strike(self, service: ServiceName, operation: str, target: str) -> FaultRule | None:
         """The first rule that applies to this call now, counted as used."""
         for rule in self.rules:
-            if rule.service != service or rule.operation not in (None, operation):
-                continue
-            if rule.target is not None and rule.target not in target:
-                continue
-            if rule.times is not None and rule.times <= 0:
-                continue
-            if self._random.random() >= rule.probability:
-                continue
-            if rule.times is not None:
-                rule.times -= 1
-                self._save_rules()
-            return rule
+            if rule.fits(service, operation, target) and random.random() < rule.probability:  # noqa: S311 - no secret
+                if rule.times is not None:
+                    rule.times -= 1
+                    self._save_rules()
+                return rule
         return None
 
     async def delay(self, service: ServiceName, arrived: float) -> None:
