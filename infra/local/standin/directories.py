@@ -12,8 +12,9 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
+from jwt.utils import base64url_encode
 
-from infra.local.standin.jwt import EXCHANGE, base64url, v2_issuer
+from infra.local.standin.jwt import EXCHANGE, v2_issuer
 from infra.local.standin.storage import Table
 from infra.local.standin.wire import World
 
@@ -143,8 +144,8 @@ class Directories:
             _new_id(),
             self._known_at(),
             certificate.public_bytes(Encoding.PEM).decode(),
-            base64url(certificate.fingerprint(hashes.SHA1())),  # noqa: S303 - x5t is SHA-1 by RFC 7515
-            base64url(certificate.fingerprint(hashes.SHA256())),
+            base64url_encode(certificate.fingerprint(hashes.SHA1())).decode(),  # noqa: S303 - x5t is SHA-1 by RFC 7515
+            base64url_encode(certificate.fingerprint(hashes.SHA256())).decode(),
             certificate.not_valid_after_utc.timestamp(),
         )
         return self._add(client_id, entry)

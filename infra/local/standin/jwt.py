@@ -5,7 +5,6 @@ used), user tokens for the publisher's API the v2.0 form.
 Source: learn.microsoft.com/entra/identity-platform/access-token-claims-reference.
 """
 
-import base64
 import hashlib
 import json
 import random
@@ -19,6 +18,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import RSAAlgorithm
+from jwt.utils import base64url_encode
 
 from infra.local.standin.certificates import key_pem, new_key
 from infra.local.standin.wire import Call, World
@@ -72,11 +72,6 @@ def v2_issuer(directory_id: str) -> str:
     return f"https://login.microsoftonline.com/{named}/v2.0"
 
 
-def base64url(data: bytes) -> str:
-    """Base64url without padding (RFC 7515, section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
 class TokenIssuer:
     """Signs tokens of every directory with one RSA key, as Entra does, and verifies them for the resources."""
 
@@ -87,7 +82,7 @@ class TokenIssuer:
         assert isinstance(key, RSAPrivateKey)  # noqa: S101 - made so
         self._key, self._public = key, key.public_key()
         self._modulus = RSAAlgorithm.to_jwk(self._public, as_dict=True)["n"]
-        self.key_id = base64url(hashlib.sha256(self._modulus.encode()).digest()[:20])
+        self.key_id = base64url_encode(hashlib.sha256(self._modulus.encode()).digest()[:20]).decode()
         self._forger: RSAPrivateKey | None = None
         # Cached by token, so that a request with a known token costs no signature check.
         self._claims_of = lru_cache(maxsize=1024)(self._read)
@@ -98,9 +93,7 @@ class TokenIssuer:
         Without the certificate that Entra adds to each key.
         """
         key = {"kty": "RSA", "use": "sig", "kid": self.key_id, "n": self._modulus, "e": "AQAB"}
-        return {
-            "keys": [key | {"cloud_instance_name": "microsoftonline.com", "issuer": v2_issuer(directory_id)}],
-        }
+        return {"keys": [key | {"cloud_instance_name": "microsoftonline.com", "issuer": v2_issuer(directory_id)}]}
 
     def app_token(
         self,
@@ -153,7 +146,7 @@ class TokenIssuer:
             "azpacr": "0",
             "roles": roles,
             "scp": "access_as_user",
-            "sub": base64url(secrets.token_bytes(32)),
+            "sub": secrets.token_urlsafe(32),
             "ver": "2.0",
         }
         claims |= overrides
@@ -161,7 +154,7 @@ class TokenIssuer:
 
     def _claims(self, directory_id: str, audience: str, object_id: str, lifetime: int) -> dict[str, Any]:
         """What every token says."""
-        now, uti = int(self._world.now()), base64url(secrets.token_bytes(16))
+        now, uti = int(self._world.now()), secrets.token_urlsafe(16)
         times = {"iat": now, "nbf": now, "exp": now + lifetime}
         return {"aud": audience, "oid": object_id, "tid": directory_id, "uti": uti} | times
 

@@ -46,12 +46,7 @@ class KeyVault:
     operations = frozenset({"challenge", "unknown_vault", *(name for name, _, _ in _OPERATIONS.values())})
 
     def __init__(
-        self,
-        world: World,
-        vaults: Vaults,
-        directories: Directories,
-        authorization: Authorization,
-        tokens: TokenIssuer,
+        self, world: World, vaults: Vaults, directories: Directories, authorization: Authorization, tokens: TokenIssuer
     ) -> None:
         self._world = world
         self._vaults = vaults
