@@ -2,13 +2,13 @@
 
 import fcntl
 import json
-import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from infra.local.processes import write_whole
 from infra.local.screen import program
 
 FILE = "endpoints.json"
@@ -52,9 +52,7 @@ class Endpoints:
 
     def publish(self, state: Path) -> None:
         """Write the file: nobody ever reads half of it."""
-        partial = state / f"{FILE}.partial"
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        os.replace(partial, state / FILE)  # noqa: PTH105 - atomic, and named for it
+        write_whole(state / FILE, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def withdraw(state: Path) -> None:

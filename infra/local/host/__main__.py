@@ -3,15 +3,13 @@
 import argparse
 import asyncio
 import os
-import signal
 import sys
 from pathlib import Path
 
 from infra.local.host.errors import StartError
 from infra.local.host.host import Host, announce
 from infra.local.host.logs import write_line
-
-_PARENT_POLL = 1.0  # seconds
+from infra.local.processes import told_to_end
 
 
 def main() -> int:
@@ -32,9 +30,7 @@ def main() -> int:
 
 async def _run(arguments: argparse.Namespace) -> int:
     ready = arguments.ready_file.resolve() if arguments.ready_file else None
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    told = told_to_end(arguments.parent)
     host = Host(arguments.app, arguments.state, arguments.name, os.environ)
     try:
         port = await host.start(arguments.port)
@@ -43,22 +39,13 @@ async def _run(arguments: argparse.Namespace) -> int:
         return 1
     if ready:
         announce(ready, port)
-    host.failure.add_done_callback(lambda _: stop.set())
-    following = asyncio.create_task(_follow(arguments.parent, stop)) if arguments.parent else None
-    await stop.wait()
-    if following is not None:
-        following.cancel()
+    host.failure.add_done_callback(lambda _: told.set())
+    await told.wait()
     if host.failure.done():
         host.log.host_error(f"{host.failure.result()} The host process ends, to be started again.")
         return 1
     await host.stop(arguments.drain_seconds)
     return 0
-
-
-async def _follow(parent: int, stop: asyncio.Event) -> None:
-    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells of a parent's end
-        await asyncio.sleep(_PARENT_POLL)
-    stop.set()
 
 
 if __name__ == "__main__":

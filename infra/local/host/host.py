@@ -18,6 +18,7 @@ from infra.local.host.service_bus import ServiceBusTriggers
 from infra.local.host.settings import Settings
 from infra.local.host.timers import Timer
 from infra.local.host.worker import Function, Worker
+from infra.local.processes import write_whole
 
 _TRIGGERS = ("httpTrigger", "serviceBusTrigger", "timerTrigger")
 
@@ -111,6 +112,4 @@ class Host:
 
 def announce(path: Path, port: int) -> None:
     """Write the ready file, whole or not at all: `{"url", "pid"}`."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}))
-    draft.replace(path)
+    write_whole(path, json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}))

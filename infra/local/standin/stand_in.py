@@ -1,13 +1,11 @@
 """The running stand-in: world, services, ports and the file that tells clients where they are."""
 
-import asyncio
 import json
-import os
-import signal
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from infra.local.processes import told_to_end, write_whole
 from infra.local.standin import publisher
 from infra.local.standin.azure import Azure
 from infra.local.standin.certificates import ServerCertificate
@@ -18,7 +16,6 @@ from infra.local.standin.storage import Storage
 from infra.local.standin.wire import World
 
 READY_FILE = "standin.json"
-_PARENT_POLL = 1.0  # seconds
 
 
 @dataclass(slots=True, frozen=True)
@@ -90,32 +87,13 @@ class StandIn:
 
 async def run(state: Path, base_port: int, parent: int | None = None) -> None:
     """Run until SIGTERM, SIGINT or the end of process `parent`; the ready-file in `state` is there while it runs."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    following = asyncio.create_task(_follow(parent, stop)) if parent is not None else None
+    told = told_to_end(parent)
     ready = state / READY_FILE
     ready.unlink(missing_ok=True)  # one that a killed run left behind
     stand_in = StandIn(state)
     try:
-        endpoints = await stand_in.start(base_port)
-        _write_atomically(ready, json.dumps(asdict(endpoints), indent=2))
-        await stop.wait()
+        write_whole(ready, json.dumps(asdict(await stand_in.start(base_port)), indent=2))
+        await told.wait()
     finally:
-        if following is not None:
-            following.cancel()
         ready.unlink(missing_ok=True)
         await stand_in.stop()
-
-
-async def _follow(parent: int, stop: asyncio.Event) -> None:
-    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells of a parent's end
-        await asyncio.sleep(_PARENT_POLL)
-    stop.set()
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Nobody ever reads half a file."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    os.replace(partial, path)  # noqa: PTH105 - the same call that the comment is about
