@@ -58,13 +58,8 @@ class DenyAssignment(Scoped):
         return denied and not any(excluded in principals for excluded in self.excluded)
 
 
-@dataclass(slots=True, frozen=True)
-class Decision:
-    """Whether an action is allowed; `denied_by` is set when a role would allow it but a deny assignment stands."""
-
-    outcome: Literal["allowed", "no_role", "denied"]
-    denied_by: DenyAssignment | None = None
-
+# A deny assignment is what stands against an action that a role would allow.
+type Decision = Literal["allowed", "no_role"] | DenyAssignment
 
 COSMOS_DB_OPERATOR = "230815da-be43-4aae-9cb4-875f7bd000aa"
 DOCUMENTDB_ACCOUNT_CONTRIBUTOR = "5bd9cd88-fe45-4216-938b-f97437e15450"
@@ -189,10 +184,9 @@ class Authorization:
             and role.allows(action, data=data)
             for one in self._assignments.above(scope)
         ):
-            return Decision("no_role")
+            return "no_role"
         denials = () if data else self._denials.above(scope)
-        denial = next((one for one in denials if one.denies(principals, action)), None)
-        return Decision("denied", denial) if denial else Decision("allowed")
+        return next((one for one in denials if one.denies(principals, action)), "allowed")
 
     def _role(self, role_id: str) -> RoleDefinition | None:
         return _BUILT_IN.get(role_id) or self._custom.get(role_id)

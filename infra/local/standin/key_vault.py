@@ -107,7 +107,7 @@ class KeyVault:
     def _authorize(self, vault: Vault, claims: Claims, action: str, name: str) -> None:
         scope = f"{vault.resource_id}/secrets/{name}" if name else vault.resource_id
         principals = self._directories.principals(claims.object_id)
-        if self._authorization.decide(principals, action, scope, data=True).outcome != "allowed":
+        if self._authorization.decide(principals, action, scope, data=True) != "allowed":
             raise Refused(
                 403,
                 "Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or "

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from infra.local.standin.account_operations import AccountOperations
 from infra.local.standin.arm import ArmError, ArmRequest, not_found
-from infra.local.standin.authorization import Authorization
+from infra.local.standin.authorization import Authorization, DenyAssignment
 from infra.local.standin.budgets import Buckets
 from infra.local.standin.directories import Directories
 from infra.local.standin.jwt import Claims, TokenIssuer, TokenRejected, v1_issuer
@@ -198,15 +198,15 @@ class ResourceManager:
             return
         decision = self._authorization.decide(principals, request.action, scope)
         who = f"The client '{claims.client_id}' with object id '{claims.object_id}'"
-        if denial := decision.denied_by:
+        if isinstance(decision, DenyAssignment):
             raise ArmError(
                 403,
                 "DenyAssignmentAuthorizationFailed",
                 f"{who} has permission to perform action '{request.action}' on scope '{scope}'; however, the access is "
-                f"denied because of the deny assignment with name '{denial.name}' and Id '{denial.id}' at scope "
-                f"'{denial.scope}'.",
+                f"denied because of the deny assignment with name '{decision.name}' and Id '{decision.id}' at "
+                f"scope '{decision.scope}'.",
             )
-        if decision.outcome != "allowed":
+        if decision != "allowed":
             raise ArmError(
                 403,
                 "AuthorizationFailed",

@@ -81,10 +81,8 @@ def _trace_headers(service: ServiceName, call: Call) -> dict[str, str]:
     headers = {"x-ms-request-id": str(uuid.uuid4())}
     if service == "resource_manager":
         headers["x-ms-correlation-request-id"] = call.headers.get("x-ms-correlation-request-id", str(uuid.uuid4()))
-    for name in ("x-ms-client-request-id", "client-request-id"):
-        if value := call.headers.get(name):
-            headers[name] = value
-    return headers
+    names = ("x-ms-client-request-id", "client-request-id")
+    return headers | {name: value for name in names if (value := call.headers.get(name))}
 
 
 def _response(answer: Answer, headers: dict[str, str]) -> web.Response:
