@@ -1,26 +1,21 @@
 """The local stack as one thing: the stand-in for Azure and the app's host processes, started and ended together."""
 
 import asyncio
-import contextlib
 import json
-import os
 import random
-import signal
 import socket
-import sys
-import time
+from asyncio.subprocess import Process
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from infra.local import endpoints
+from infra.local.children import PROJECT, end, end_of, is_ready, spawn
 from infra.local.client import Client
 from infra.local.endpoints import Endpoints
 from infra.local.host.errors import StartError
-from infra.local.host.supervisor import HostSpec, Supervisor
-
-PROJECT = Path(__file__).resolve().parents[2]
+from infra.local.host.supervisor import Supervisor
 
 type Latency = Literal["azure", "none"]
 
@@ -28,19 +23,13 @@ LATENCY_MS: dict[Latency, dict[str, float]] = {
     "none": {},
     # What a service takes inside one Azure region, in milliseconds.
     "azure": {
-        "key_vault": 15,
-        "entra": 60,
-        "resource_manager": 120,
-        "graph": 120,
-        "cosmos": 5,
-        "service_bus": 3,
+        "key_vault": 15, "entra": 60, "resource_manager": 120, "graph": 120, "cosmos": 5, "service_bus": 3,
         "managed_identity": 2,
     },
-}
+}  # fmt: skip
 
 _DRAIN = 5.0  # seconds that running invocations have when the stack ends
 _START_LIMIT = 30.0  # seconds for the stand-in to become ready
-_POLL = 0.01
 _PREFERRED = range(20_000, 32_000)  # below the ports from which systems take those of outgoing connections
 
 
@@ -102,7 +91,8 @@ class Stack:
         self._ports = ports or choose_ports(1)
         self._latency = latency
         self._apps = Supervisor(drain_seconds=_DRAIN)
-        self._stand_in: asyncio.subprocess.Process | None = None
+        self._stand_in: Process | None = None
+        self._log = state / "logs" / "stand-in.log"
         self._held = ExitStack()
 
     async def start(self) -> Endpoints:
@@ -114,8 +104,7 @@ class Stack:
             found = await self._start_stand_in()
             # An account's budget of listKeys is shared by all processes.
             found["env"] |= {"BULKHEAD_INSTANCES_AT_MOST": str(self._ports.instances)}
-            await self._start_apps(found["env"])
-            urls = list(self._apps.urls.values())
+            urls = await self._start_apps(found["env"])
             self.endpoints = Endpoints(functions=self._apps.front_door, apps={"data": urls, "control": urls}, **found)
             async with Client(self.endpoints) as client:
                 await client.control("PUT", "/latency", LATENCY_MS[self._latency])
@@ -128,13 +117,15 @@ class Stack:
     async def failed(self) -> None:
         """Wait until the stand-in ends, or an app process for good, which neither ever should. Raises StartError."""
         assert self._stand_in is not None  # noqa: S101 - it was started
-        ends: list[asyncio.Future[Any]] = [asyncio.create_task(self._stand_in.wait()), self._apps.failure]
+        apps = [process.keeping for process in self._apps.processes.values() if process.keeping]
+        ended = asyncio.create_task(self._stand_in.wait())
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([ended, *apps], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ends[0].cancel()
-        if self._apps.failure.done():
-            raise self._apps.failure.result()
+            ended.cancel()
+        for app in apps:
+            if app.done():
+                await app
         raise StartError(
             f"The stand-in for Azure ended (status {self._stand_in.returncode}). Nothing that it acknowledged is lost: "
             f"start again. {self._end_of_log()}"
@@ -144,54 +135,36 @@ class Stack:
         """End everything; accepted work is finished at the next start over the same directory."""
         endpoints.withdraw(self.state)
         await self._apps.stop()
-        if self._stand_in is not None and self._stand_in.returncode is None:
-            self._stand_in.send_signal(signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stand_in.wait(), _DRAIN)
-            if self._stand_in.returncode is None:
-                self._stand_in.kill()
-                await self._stand_in.wait()
+        if self._stand_in is not None:
+            await end(self._stand_in, _DRAIN)
         self._held.close()
 
-    async def _start_apps(self, env: dict[str, str]) -> None:
+    async def _start_apps(self, env: dict[str, str]) -> list[str]:
         count = self._ports.instances
         names = ["functions"] if count == 1 else [f"functions-{number + 1}" for number in range(count)]
-        specs = [HostSpec(name, PROJECT, self._ports.instance(number)) for number, name in enumerate(names)]
-        await self._apps.start(specs, env, self.state, front_door_port=self._ports.front_door)
+        ports = {name: self._ports.instance(number) for number, name in enumerate(names)}
+        await self._apps.start(PROJECT, ports, env, self.state, front_door_port=self._ports.front_door)
+        return [process.url for process in self._apps.processes.values()]
 
     async def _start_stand_in(self) -> dict[str, Any]:
         """Start the stand-in; gives what it says of itself."""
         ready = self.state / "standin.json"
         ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "infra.local.standin", "--state", str(self.state.resolve())]
-        command += ["--base-port", str(self._ports.stand_in), "--parent", str(os.getpid())]
-        with self._log.open("ab") as log:
-            self._stand_in = await asyncio.create_subprocess_exec(
-                *command,
-                cwd=PROJECT,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C at the terminal is ours to pass on
+        self._stand_in = await spawn(
+            "infra.local.standin", "--state", self.state.resolve(), "--base-port", self._ports.stand_in,
+            log=self._log, env={},
+        )  # fmt: skip
+        if not await is_ready(self._stand_in, ready, _START_LIMIT):
+            raise StartError(
+                f"The stand-in for Azure can't start. To begin afresh, remove '{self.state}' or choose another "
+                f"--state. {self._end_of_log()}"
             )
-        deadline = time.monotonic() + _START_LIMIT
-        while not ready.exists():
-            if self._stand_in.returncode is not None or time.monotonic() > deadline:
-                raise StartError(
-                    f"The stand-in for Azure can't start. To begin afresh, remove '{self.state}' or choose another "
-                    f"--state. {self._end_of_log()}"
-                )
-            await asyncio.sleep(_POLL)
         said: dict[str, Any] = json.loads(ready.read_text())
         return said
 
-    @property
-    def _log(self) -> Path:
-        return self.state / "logs" / "stand-in.log"
-
     def _end_of_log(self) -> str:
-        last = self._log.read_text(errors="replace").splitlines()[-10:]
-        return "\n".join([f"The end of {self._log}:", *last]) if last else ""
+        last = end_of(self._log, 10)
+        return f"The end of {self._log}:\n{last}" if last else ""
 
 
 def _is_free(port: int) -> bool:

@@ -1,13 +1,15 @@
 """App settings and host.json of the Functions host."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.local.host.errors import StartError
-from infra.local.host.host_file import read_host_file, seconds
+from infra.local.host.host_file import Seconds, read_host_file
+from infra.local.host.logs import LEVELS, category, set_levels
 from infra.local.host.settings import Settings
 from infra.local.host.worker import RetryPolicy
 
@@ -46,12 +48,12 @@ def host_file(tmp_path: Path, content: Any) -> Path:
 def test_host_json_defaults_are_azures(tmp_path: Path) -> None:
     # "host.json reference" and "Azure Service Bus bindings: host.json settings" (version 5)
     options = read_host_file(host_file(tmp_path, {"version": "2.0"}))
-    assert options.route_prefix == "api"
+    assert options.extensions.http.route_prefix == "api"
     assert options.function_timeout == 300
-    bus = options.service_bus
-    assert bus.max_auto_lock_renewal == 300
+    bus = options.extensions.service_bus
+    assert bus.max_auto_lock_renewal_duration == 300
     assert (bus.max_concurrent_calls, bus.max_concurrent_sessions, bus.max_message_batch_size) == (16, 8, 1000)
-    assert options.log_level("Function.f") == "Information"
+    assert options.logging.log_level == {}
 
 
 def test_host_json_is_read(tmp_path: Path) -> None:
@@ -62,10 +64,12 @@ def test_host_json_is_read(tmp_path: Path) -> None:
         "logging": {"logLevel": {"default": "Warning", "Function": "Error", "Function.f": "Debug"}},
     }
     options = read_host_file(host_file(tmp_path, content))
-    assert (options.route_prefix, options.function_timeout) == ("", None)
-    assert options.service_bus.session_idle_timeout == 2.5
-    levels = [options.log_level(name) for name in ("Host.General", "Function.g", "Function.f.User", "Function.fx")]
-    assert levels == ["Warning", "Error", "Debug", "Error"]
+    assert (options.extensions.http.route_prefix, options.function_timeout) == ("", math.inf)
+    assert options.extensions.service_bus.session_idle_timeout == 2.5
+    set_levels(options.logging.log_level)
+    names = ("Host.General", "Function.g", "Function.f.User", "Function.fx")
+    levels = [category(name).getEffectiveLevel() for name in names]
+    assert levels == [LEVELS[name] for name in ("Warning", "Error", "Debug", "Error")]
 
 
 @pytest.mark.parametrize(
@@ -88,12 +92,12 @@ def test_what_is_wrong_in_host_json_is_named(tmp_path: Path, content: Any, named
     ("text", "expected"), [("00:05:00", 300), ("1.00:00:01", 86401), ("00:00:00.25", 0.25), ("02:03", 7380)]
 )
 def test_time_spans(text: str, expected: float) -> None:
-    assert seconds(text) == expected
+    assert Seconds.of(text) == expected
 
 
 def test_how_long_a_retry_waits() -> None:
     # "Azure Functions error handling and retries": fixed delay; exponential backoff between two bounds
-    fixed = RetryPolicy("fixed_delay", 3, 5, 5)
+    fixed = RetryPolicy(3, 5, 5)
     assert [fixed.delay(attempt) for attempt in range(3)] == [5, 5, 5]
-    growing = RetryPolicy("exponential_backoff", -1, 4, 30)
+    growing = RetryPolicy(-1, 4, 30)
     assert [growing.delay(attempt) for attempt in (0, 1, 2, 3, 4, 10_000)] == [4, 8, 16, 30, 30, 30]

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from infra.local.host.errors import StartError
-from infra.local.host.supervisor import HostProcess, HostSpec
+from infra.local.host.supervisor import HostProcess
 
 
 class Brief(HostProcess):
     """A process that becomes ready and ends at once, with one status after the other."""
 
     def __init__(self, folder: Path, statuses: Iterable[int]) -> None:
-        super().__init__(HostSpec("brief", folder), {}, folder, drain_seconds=1)
+        super().__init__("brief", folder, 0, {}, folder, drain_seconds=1)
         self.log_path.parent.mkdir()
         self._statuses = iter(statuses)
 
@@ -29,10 +29,10 @@ class Brief(HostProcess):
 async def test_one_that_keeps_crashing_is_given_up_and_reported(tmp_path: Path) -> None:
     process = Brief(tmp_path, [3] * 10)
     await process.start()
-    failure: asyncio.Future[StartError] = asyncio.get_running_loop().create_future()
-    process.watch(failure.set_result)
+    assert process.keeping is not None
     async with asyncio.timeout(10):
-        assert "Host 'brief' keeps crashing" in str(await failure)
+        with pytest.raises(StartError, match="Host 'brief' keeps crashing"):
+            await process.keeping
     assert process.starts == 4
 
 

@@ -5,9 +5,10 @@ does, which was read from that host's source (Azure/azure-functions-host, azure-
 azure-sdk-for-net) where the documentation is silent.
 
 Offered: HTTP, Service Bus queue and timer triggers of the Python v2 programming model, app settings, host.json, access
-keys, the admin endpoints. Refused at the start, with the function's name: every other trigger and binding (output
-bindings too), topics, SDK types and settlement clients, HTTP streaming. Not offered: CORS, Easy Auth and what else
-Azure's front end adds to a request; dynamic concurrency and prefetching; time zones other than UTC.
+keys. Refused at the start, with the function's name: every other trigger and binding (output bindings too), topics,
+SDK types and settlement clients, HTTP streaming, time spans as schedules (App Service plans alone have them). Not
+offered: the admin endpoints; CORS, Easy Auth and what else Azure's front end adds to a request; dynamic concurrency and
+prefetching; time zones other than UTC.
 
     python -m infra.local.host --app DIR --port P      one process
     infra.local.host.supervisor.Supervisor             several, restarted when they crash, behind one port

@@ -2,14 +2,15 @@
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
 
 from infra.local.host.errors import StartError
-from infra.local.host.host import Host, announce
-from infra.local.host.logs import write_line
-from infra.local.processes import told_to_end
+from infra.local.host.host import Host
+from infra.local.host.logs import HOST, write_line
+from infra.local.processes import told_to_end, write_whole
 
 
 def main() -> int:
@@ -38,11 +39,11 @@ async def _run(arguments: argparse.Namespace) -> int:
         write_line(f"The host can't start: {error}")
         return 1
     if ready:
-        announce(ready, port)
+        write_whole(ready, json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}))
     host.failure.add_done_callback(lambda _: told.set())
     await told.wait()
     if host.failure.done():
-        host.log.host_error(f"{host.failure.result()} The host process ends, to be started again.")
+        HOST.error("%s The host process ends, to be started again.", host.failure.result())
         return 1
     await host.stop(arguments.drain_seconds)
     return 0

@@ -17,7 +17,6 @@ from infra.local.host.worker import Datum
 
 _LATEST = "9999-12-31T23:59:59.9999999"  # DateTimeOffset.MaxValue: a message that never expires
 _TIMES = frozenset({"ExpiresAtUtc", "ExpiresAt", "EnqueuedTimeUtc", "EnqueuedTime"})
-_EMPTY_WHEN_MISSING = ("ApplicationProperties", "UserProperties")
 
 
 def message_datum(message: ServiceBusReceivedMessage) -> Any:
@@ -49,12 +48,6 @@ def batch_metadata(batch: list[ServiceBusReceivedMessage]) -> dict[str, Any]:
         else:
             metadata[f"{name}Array"] = Datum(_json(values), "json")
     return metadata
-
-
-def typed_in(text: str) -> tuple[Any, dict[str, Any]]:
-    """Datum and metadata of a run by hand: a message of nothing but a body."""
-    empty = Datum("{}", "json")
-    return Datum(text, "string"), {**dict.fromkeys(_EMPTY_WHEN_MISSING, empty), "DeliveryCount": Datum("0", "json")}
 
 
 def details(metadata: dict[str, Any]) -> str:

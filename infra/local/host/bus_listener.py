@@ -8,6 +8,7 @@ whenever it fails) and "host.json settings" of the Service Bus bindings.
 import asyncio
 import contextlib
 import functools
+import ssl
 import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
@@ -17,11 +18,17 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 from azure.servicebus.exceptions import OperationTimeoutError, ServiceBusError, SessionLockLostError
 
 from infra.local.host import bus_data
+from infra.local.host.errors import StartError
 from infra.local.host.host_file import ServiceBusOptions
 from infra.local.host.invocation import Invoker
-from infra.local.host.logs import HostLog, log_failure
+from infra.local.host.logs import HOST, log_failure
+from infra.local.host.settings import Settings
 from infra.local.host.worker import Function
 
+# For receiving and settling alike, seconds. A namespace that stays away longer is reported and asked every second.
+_RETRIES: dict[str, Any] = {"retry_total": 3, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
+_SETTLING_LIMIT = 5.0  # seconds at the end for settlements
+_CLOSING_LIMIT = 0.5  # seconds at the end for links to be detached and what they were sent meanwhile to be given back
 _WAIT = 60.0  # seconds that a link waits for a message, or for a session, before it asks again
 _PAUSE = 1.0  # seconds before a queue that cannot be reached is tried again
 _MARGIN = 10.0  # seconds before a lock ends that it is renewed, at most half of what remains
@@ -31,41 +38,41 @@ _REFUSED = (ServiceBusError, OSError, ValueError)  # ValueError: the SDK's word 
 class Listener:
     """One function and the queue that triggers it."""
 
-    def __init__(
-        self,
-        function: Function,
-        queue: str,
-        client: ServiceBusClient,
-        options: ServiceBusOptions,
-        invoker: Invoker,
-        log: HostLog,
-    ) -> None:
+    def __init__(self, function: Function, settings: Settings, options: ServiceBusOptions, invoker: Invoker) -> None:
+        """Resolve queue and connection. Raises StartError for what is missing or not supported."""
         trigger = function.trigger
+        if not trigger.get("queueName"):
+            raise StartError(f"Function '{function.name}': topics are not supported locally.")
+        self._queue = settings.resolve(trigger["queueName"], function.name)
+        self._client = _connect(settings.connection(str(trigger.get("connection") or ""), function.name), function.name)
         self._function = function
-        self._queue = queue
-        self._client = client
         self._options = options
         self._invoker = invoker
-        self._log = log
         self._sessions = bool(trigger.get("isSessionsEnabled"))
         self._many = str(trigger.get("cardinality", "")).lower() == "many"
         self._waits: set[asyncio.Task[Any]] = set()
         self._reachable = True
         self._stopping = False
-        self.links: set[asyncio.Task[None]] = set()  # they end some time after `stop_receiving`
-        self.closings: set[asyncio.Task[None]] = set()  # of receivers: a link is gone at once, the rest takes a second
+        self._links: set[asyncio.Task[None]] = set()  # they end some time after `stop_receiving`
+        self._closings: set[asyncio.Task[None]] = set()  # of receivers: a link is gone at once, the rest takes a second
 
     def start(self) -> None:
-        """Begin to listen, in the background."""
+        """Begin to listen, in the background; the namespace need not be there yet."""
         links = self._options.max_concurrent_sessions if self._sessions else self._options.max_concurrent_calls
         for _ in range(1 if self._many and not self._sessions else links):
-            self._begin(self._keep_receiving(), self.links)
+            self._begin(self._keep_receiving(), self._links)
 
     def stop_receiving(self) -> None:
-        """Take no more messages; what has begun goes on."""
+        """Take no more messages; what has begun goes on, what has come and not begun is given back."""
         self._stopping = True
         for wait in self._waits:
             wait.cancel()
+
+    async def stop(self) -> None:
+        """Let settlements end and disconnect."""
+        for tasks, limit in ((self._links, _SETTLING_LIMIT), (self._closings, _CLOSING_LIMIT)):
+            if tasks:
+                await asyncio.wait(tasks, timeout=limit)
 
     async def _keep_receiving(self) -> None:
         while not self._stopping:
@@ -81,7 +88,7 @@ class Listener:
             except _REFUSED as error:
                 await self._wait(self._not_reached(error))
             finally:
-                self._begin(receiver.close(), self.closings)
+                self._begin(receiver.close(), self._closings)
 
     async def _serve(self, receiver: ServiceBusReceiver) -> None:
         """Process what comes over one link; a session until it is idle."""
@@ -91,7 +98,7 @@ class Listener:
                 await self._receive(receiver, _WAIT)
             return
         # a session whose lock will not be renewed any longer is given up between two messages rather than within one
-        end = time.monotonic() + options.max_auto_lock_renewal
+        end = time.monotonic() + options.max_auto_lock_renewal_duration
         async with self._kept(receiver, [receiver.session]):
             while not self._stopping and time.monotonic() < end:
                 if not await self._receive(receiver, options.session_idle_timeout):
@@ -121,13 +128,9 @@ class Listener:
         else:
             data, metadata = bus_data.message_datum(batch[0]), bus_data.message_metadata(batch[0])
             details = bus_data.details(metadata)
+        parent = str(bus_data.properties(batch[0]).get("Diagnostic-Id") or "")
         outcome = await self._invoker.run(
-            self._function,
-            data,
-            metadata,
-            "(null)",
-            trace_parent=str(bus_data.properties(batch[0]).get("Diagnostic-Id") or ""),
-            details=details,
+            self._function, data, metadata, "(null)", trace_parent=parent, details=details
         )
         return outcome.succeeded
 
@@ -150,7 +153,7 @@ class Listener:
         locked: list[ServiceBusReceivedMessage] | list[ServiceBusSession],
         done: asyncio.Event,
     ) -> None:
-        end = time.time() + self._options.max_auto_lock_renewal
+        end = time.time() + self._options.max_auto_lock_renewal_duration
         while True:
             left = min(lock.locked_until_utc.timestamp() for lock in locked if lock.locked_until_utc) - time.time()
             with contextlib.suppress(TimeoutError):
@@ -173,7 +176,7 @@ class Listener:
         task = asyncio.ensure_future(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-        task.add_done_callback(functools.partial(log_failure, self._log))
+        task.add_done_callback(log_failure)
 
     async def _wait[T](self, work: Coroutine[Any, Any, T]) -> T:
         """Wait for something that need not come: cancelled when the host stops."""
@@ -184,7 +187,7 @@ class Listener:
 
     def _reached(self) -> None:
         if not self._reachable:
-            self._log.host(f"Function '{self._function.name}': queue '{self._queue}' is reachable again.")
+            HOST.info("Function '%s': queue '%s' is reachable again.", self._function.name, self._queue)
         self._reachable = True
 
     async def _not_reached(self, error: Exception) -> None:
@@ -194,4 +197,17 @@ class Listener:
         await asyncio.sleep(_PAUSE)
 
     def _warn(self, text: str) -> None:
-        self._log.host_warning(f"Function '{self._function.name}': {text}")
+        HOST.warning("Function '%s': %s", self._function.name, text)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Without a context of ours the SDK reads the system's certificates for every link."""
+    return ssl.create_default_context()
+
+
+def _connect(connection: str, function: str) -> ServiceBusClient:
+    try:
+        return ServiceBusClient.from_connection_string(connection, ssl_context=_tls(), **_RETRIES)
+    except ValueError:
+        raise StartError(f"Function '{function}': the Service Bus connection string is malformed.") from None

@@ -1,26 +1,19 @@
 """One host process: reads host.json and the settings, loads the application, runs its triggers until told to stop."""
 
 import asyncio
-import functools
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.local.host.admin import AdminEndpoints
-from infra.local.host.errors import StartError
+from infra.local.host.bus_listener import Listener
 from infra.local.host.host_file import read_host_file
-from infra.local.host.http_server import HttpServer
+from infra.local.host.http_server import DEFAULT_BODY_LIMIT, HttpServer
 from infra.local.host.invocation import Invoker
 from infra.local.host.keys import Keys
-from infra.local.host.logs import HostLog, capture_python_logging, log_failure
-from infra.local.host.service_bus import ServiceBusTriggers
+from infra.local.host.logs import HOST, capture_python_logging, log_failure, set_levels
 from infra.local.host.settings import Settings
 from infra.local.host.timers import Timer
-from infra.local.host.worker import Function, Worker
-from infra.local.processes import write_whole
-
-_TRIGGERS = ("httpTrigger", "serviceBusTrigger", "timerTrigger")
+from infra.local.host.worker import Worker
 
 
 class Host:
@@ -33,83 +26,60 @@ class Host:
         self._name = name
         self._settings = Settings(environment)
         self._worker = Worker()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._timers: list[asyncio.Task[None]] = []
         self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def start(self, port: int) -> int:
         """Load the application and start its triggers; gives the HTTP port. Raises StartError."""
         options = read_host_file(self._app / "host.json")
-        self.log = HostLog(options)
-        self.invoker = Invoker(self._worker, options, self.log, self._give_up)
-        capture_python_logging(self.log, self.invoker.user_category)
+        set_levels(options.logging.log_level)
+        self._invoker = invoker = Invoker(self._worker, options.function_timeout, self._give_up)
+        capture_python_logging(invoker.user_category)
         functions = await self._worker.load(self._app)
+        settings = self._settings
+        HOST.info("Found the following functions (%d):", len(functions))
         for function in functions:
-            if function.trigger_type not in _TRIGGERS:
-                raise StartError(
-                    f"Function '{function.name}': the trigger type '{function.trigger_type}' is not supported locally."
-                )
-        self._report(functions)
-        enabled = [function for function in functions if not self._settings.is_disabled(function.name)]
-        timers = {
-            function.name: Timer(function, self._settings, self._state / "timers", self.invoker, self.log)
-            for function in functions
-            if function.trigger_type == "timerTrigger"
+            off = " (disabled)" if settings.is_disabled(function.name) else ""
+            HOST.info("Host.Functions.%s: %s%s", function.name, function.trigger_type, off)
+        by_trigger = {
+            kind: [f for f in functions if f.trigger_type == kind and not settings.is_disabled(f.name)]
+            for kind in ("httpTrigger", "serviceBusTrigger", "timerTrigger")
         }
-        self._bus = ServiceBusTriggers(
-            [function for function in enabled if function.trigger_type == "serviceBusTrigger"],
-            options.service_bus,
-            self._settings,
-            self.invoker,
-            self.log,
-        )
-
-        async def fire(function: Function, given: str) -> None:
-            if function.name in timers:
-                await timers[function.name].fire()
-            else:
-                await self._bus.fire(function, given)
-
+        timers = [Timer(f, settings, self._state / "timers", invoker) for f in by_trigger["timerTrigger"]]
+        bus = options.extensions.service_bus
+        self._listeners = [Listener(f, settings, bus, invoker) for f in by_trigger["serviceBusTrigger"]]
         keys = Keys(self._state / "keys.json", [f.name for f in functions if f.trigger_type == "httpTrigger"])
-        self._admin = AdminEndpoints(self._name, functions, keys, self._settings, fire)
-        self._http = HttpServer(functions, self.invoker, options, keys, self._settings, self.log, self._admin.handle)
+        prefix = options.extensions.http.route_prefix.strip("/")
+        limit = int(settings.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT") or DEFAULT_BODY_LIMIT)
+        self._http = HttpServer(by_trigger["httpTrigger"], prefix, keys, invoker, limit)
         bound = await self._http.start(port)
         for route in self._http.routes:
             methods = ",".join(sorted(route.methods)) or "ANY"
-            self.log.host(f"{route.target.name}: [{methods}] http://127.0.0.1:{bound}/{route.template}")
-        self._bus.start()
-        self._tasks = [asyncio.create_task(timer.run()) for timer in timers.values() if timer.function in enabled]
-        for task in self._tasks:
-            task.add_done_callback(functools.partial(log_failure, self.log))
-        self.log.host(f"Host started ({self._name}, process {os.getpid()}).")
+            HOST.info("%s: [%s] http://127.0.0.1:%d/%s", route.target.name, methods, bound, route.template)
+        for listener in self._listeners:
+            listener.start()
+        self._timers = [asyncio.create_task(timer.run()) for timer in timers]
+        for task in self._timers:
+            task.add_done_callback(log_failure)
+        HOST.info("Host started (%s, process %d).", self._name, os.getpid())
         return bound
 
     async def stop(self, limit: float) -> None:
         """Take no more work, let running invocations end for at most `limit` seconds, abandon the rest."""
-        self._admin.state = "Stopping"
-        self.log.host(f"Host is draining: {self.invoker.running} invocations are running.")
-        await self._http.stop_listening()
-        self._bus.stop_receiving()
-        for task in self._tasks:
+        HOST.info("Host is draining: %d invocations are running.", self._invoker.running)
+        self._http.stop_listening()
+        for listener in self._listeners:
+            listener.stop_receiving()
+        for task in self._timers:
             task.cancel()
-        await self.invoker.drain(limit)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1)
-        await self._bus.stop()
+        await self._invoker.drain(limit)
+        if self._timers:
+            await asyncio.wait(self._timers, timeout=1)
+        await asyncio.gather(*(listener.stop() for listener in self._listeners))
         await self._http.stop()
         self._worker.stop()
-        self.log.host("Host stopped.")
+        HOST.info("Host stopped.")
 
     def _give_up(self, text: str) -> None:
         if not self.failure.done():
             self.failure.set_result(text)
-
-    def _report(self, functions: list[Function]) -> None:
-        self.log.host(f"Found the following functions ({len(functions)}):")
-        for function in functions:
-            off = " (disabled)" if self._settings.is_disabled(function.name) else ""
-            self.log.host(f"Host.Functions.{function.name}: {function.trigger_type}{off}")
-
-
-def announce(path: Path, port: int) -> None:
-    """Write the ready file, whole or not at all: `{"url", "pid"}`."""
-    write_whole(path, json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}))

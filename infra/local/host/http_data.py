@@ -1,9 +1,10 @@
 """HTTP requests and answers as the worker sees them.
 
 Source: `ToRpcHttp` in the host's GrpcMessageConversionExtensions.cs, with the capabilities that the Python worker
-declares (RawHttpBodyBytes, RpcHttpBodyOnly): names of headers in lower case, several values joined by a comma, empty
-query values left out, the body as bytes and only when the request has a Content-Length above 0. A chunked request
-therefore arrives without its body, as on Azure (Azure/azure-functions-nodejs-worker#524).
+declares (RawHttpBodyBytes, RpcHttpBodyOnly): names of headers in lower case, several values joined by a comma without
+the empty ones (StringValues.cs), empty query values left out, the body as bytes and only when the request has a
+Content-Length above 0. A chunked request therefore arrives without its body, as on Azure
+(Azure/azure-functions-nodejs-worker#524).
 """
 
 from typing import Any
@@ -15,20 +16,14 @@ from infra.local.host.worker import Datum
 
 def request_datum(request: web.BaseRequest, values: dict[str, str], body: bytes) -> Any:
     """The datum of one request with its route `values`."""
-    headers: dict[str, str] = {}
-    for name, value in request.headers.items():
-        lower = name.lower()
-        headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
-    query: dict[str, str] = {}
-    for name, value in request.rel_url.query.items():
-        query[name] = f"{query[name]},{value}" if name in query else value
+    query = {name: _joined(request.rel_url.query.getall(name)) for name in request.rel_url.query}
     url = f"{request.scheme}://{request.headers.get('Host', '')}{request.raw_path}"
     return Datum(
         {
             "method": Datum(request.method, "string"),
             "url": Datum(url, "string"),
-            "headers": {name: Datum(value, "string") for name, value in headers.items()},
-            "query": {name: Datum(value, "string") for name, value in query.items() if value},
+            "headers": {name.lower(): _joined(request.headers.getall(name)) for name in request.headers},
+            "query": {name: datum for name, datum in query.items() if datum.value},
             "params": {name: Datum(value, "string") for name, value in values.items()},
             "body": Datum(body, "bytes"),
         },
@@ -50,6 +45,10 @@ def response(value: Any) -> web.Response:
             answer.headers.add("Set-Cookie", morsel.OutputString())
     answer.headers["Server"] = "Kestrel"
     return answer
+
+
+def _joined(values: list[str]) -> Any:
+    return Datum(",".join(filter(None, values)), "string")
 
 
 def empty(status: int) -> web.Response:

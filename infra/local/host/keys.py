@@ -10,9 +10,7 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any, Literal
-
-type AuthLevel = Literal["anonymous", "function", "admin"]
+from typing import Any
 
 
 class Keys:
@@ -23,22 +21,17 @@ class Keys:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            content = _completed(path, functions)
-        self.master = str(content["masterKey"]["value"])
-        self._host = [str(key["value"]) for key in content["functionKeys"]]
-        self._functions = {
-            name: [str(key["value"]) for key in content["functions"].get(name, [])] for name in functions
-        }
+            self._content = _completed(path, functions)
 
-    def allows(self, level: AuthLevel, key: str, function: str | None = None) -> bool:
+    def allows(self, level: str, key: str, function: str) -> bool:
         """Whether `key` is enough for `level`: the master key for all, a host or the function's key for `function`."""
         if level == "anonymous":
             return True
-        accepted = [self.master]
+        accepted = [self._content["masterKey"]]
         if level == "function":
-            accepted += self._host + self._functions.get(function or "", [])
+            accepted += self._content["functionKeys"] + self._content["functions"][function]
         given = key.encode()
-        matches = [hmac.compare_digest(given, value.encode()) for value in accepted]  # all of them: no early end
+        matches = [hmac.compare_digest(given, one["value"].encode()) for one in accepted]  # all of them: no early end
         return any(matches)
 
 

@@ -8,72 +8,60 @@ import contextlib
 import logging
 import os
 import sys
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from infra.local.host.host_file import LEVELS, HostOptions, Level
+LEVELS = {"Trace": 1, "Debug": 10, "Information": 20, "Warning": 30, "Error": 40, "Critical": 50, "None": 1000}
+"""Azure's levels as Python's numbers."""
 
-_PYTHON_LEVELS: tuple[tuple[int, Level], ...] = (
-    (logging.CRITICAL, "Critical"),
-    (logging.ERROR, "Error"),
-    (logging.WARNING, "Warning"),
-    (logging.INFO, "Information"),
-    (logging.DEBUG, "Debug"),
-)
-_RANK = {level: rank for rank, level in enumerate(LEVELS)}
+# A tree of its own: what the application does to Python's loggers does not reach the host's.
+_categories = logging.Manager(logging.RootLogger(LEVELS["Information"]))
 
 
-class HostLog:
-    """Writes lines of enabled categories. `host.json`'s `logging.logLevel` decides what is enabled."""
-
-    def __init__(self, options: HostOptions) -> None:
-        self._options = options
-        self._least: dict[str, int] = {}
-
-    def write(self, category: str, level: Level, text: str) -> None:
-        """Write one record. Further lines of `text` are indented, so that none can pass for a record of its own."""
-        least = self._least.get(category)
-        if least is None:
-            least = self._least[category] = _RANK[self._options.log_level(category)]
-        if _RANK[level] >= least:
-            write_line(text)
-
-    def host(self, text: str) -> None:
-        """A line of the host itself."""
-        self.write("Host.General", "Information", text)
-
-    def host_warning(self, text: str) -> None:
-        """A line of the host itself that wants attention."""
-        self.write("Host.General", "Warning", text)
-
-    def host_error(self, text: str) -> None:
-        """A line of the host itself about something that failed."""
-        self.write("Host.General", "Error", text)
+def category(name: str) -> logging.Logger:
+    """What writes records of a category such as `Function.echo`."""
+    return _categories.getLogger(name)
 
 
-def log_failure(log: HostLog, task: "asyncio.Task[None]") -> None:
+HOST = category("Host.General")
+
+
+def set_levels(levels: Mapping[str, str]) -> None:
+    """Write only records of at least these `levels`, by category: host.json's `logging.logLevel`.
+
+    The longest prefix of a category that has a level decides, else `default`, else Information.
+    """
+    for name, level in levels.items():
+        (_categories.root if name == "default" else category(name)).setLevel(LEVELS[level])
+
+
+def log_failure(task: "asyncio.Task[None]") -> None:
     """A done callback for tasks that nobody awaits: what ends them unforeseen is logged."""
     if not task.cancelled() and (error := task.exception()):
-        log.host_error("".join(traceback.format_exception(error)).rstrip())
+        HOST.error("A task of the host failed.", exc_info=error)
 
 
 def write_line(text: str) -> None:
-    """Write one record to stdout, unbuffered and unfiltered."""
+    """Write one record to stdout, unbuffered and unfiltered.
+
+    Further lines of `text` are indented, so that none can pass for a record of its own.
+    """
     moment = datetime.now(UTC).isoformat(timespec="milliseconds")[:-6]
-    data = memoryview(f"[{moment}Z] {text.replace('\n', '\n    ')}\n".encode("utf-8", "backslashreplace"))
+    data = memoryview(f"[{moment}Z] {text.rstrip().replace('\n', '\n    ')}\n".encode("utf-8", "backslashreplace"))
     with contextlib.suppress(OSError):  # nobody reads any more; the work goes on
         while data:  # a pipe may take less than all of it
             data = data[os.write(1, data) :]
 
 
-def capture_python_logging(log: HostLog, category: Callable[[], str | None]) -> None:
-    """Send the application's log records to `log`. `category` names the running function's, None outside of one.
+def capture_python_logging(running: Callable[[], str | None]) -> None:
+    """Write the application's log records too. `running` names the category of the running function, None outside.
 
     The root logger stands at INFO, or DEBUG with PYTHON_ENABLE_DEBUG_LOGGING, as the Python worker sets it.
     """
     root = logging.getLogger()
-    root.handlers[:] = [_Handler(log, category)]
+    handler = _Stdout()
+    handler.addFilter(lambda record: category(running() or "Worker").isEnabledFor(record.levelno))
+    root.handlers[:] = [handler]
     debug = os.environ.get("PYTHON_ENABLE_DEBUG_LOGGING", "").strip().lower() in ("1", "true", "t", "yes", "y")
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     # The worker reports its own steps and, a second time, each function's exception; the host writes both itself.
@@ -85,17 +73,12 @@ def capture_python_logging(log: HostLog, category: Callable[[], str | None]) -> 
             stream.reconfigure(line_buffering=True)
 
 
-class _Handler(logging.Handler):
-    def __init__(self, log: HostLog, category: Callable[[], str | None]) -> None:
-        super().__init__()
-        self._log = log
-        self._category = category
-
+class _Stdout(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            text = self.format(record)
+            write_line(self.format(record))
         except Exception:  # noqa: BLE001 - a record that can't be formatted must not break the application
             self.handleError(record)
-            return
-        level: Level = next((name for least, name in _PYTHON_LEVELS if record.levelno >= least), "Trace")
-        self._log.write(self._category() or "Worker", level, text)
+
+
+_categories.root.addHandler(_Stdout())

@@ -5,6 +5,7 @@ and takes the first that matches (Azure/azure-functions-host#9876, open). `hidde
 A path that matches with no allowed method is 404, not 405 (Azure/azure-functions-host#10098, open).
 """
 
+import math
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,10 +17,10 @@ from infra.local.host.errors import StartError
 
 type Check = Callable[[str], bool]
 
-_INT32, _INT64 = 2**31, 2**63
-_NUMBER = re.compile(r"[+-]?\d+\Z")
-_CONSTRAINT = re.compile(r":([a-zA-Z]+)(?:\((.*?)\)(?=[:=?]|\Z))?")
-_PART = re.compile(r"\{((?:[^{}]|\{\{|\}\})+)\}")
+_PARAMETER = re.compile(r"\{((?:[^{}]|\{\{|\}\})+)\}")
+_CONSTRAINT = r":([a-zA-Z]+)(?:\((.*?)\)(?=[:=?]|\Z))?"
+_INSIDE = re.compile(rf"(\*{{0,2}})([^:=?]+)((?:{_CONSTRAINT})*)(?:(\?)|=(.*))?", re.DOTALL)
+_ENCODED_SLASH = re.compile("%(2f)", re.IGNORECASE)
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,15 +34,6 @@ class Parameter:
     catch_all: bool
 
 
-@dataclass(slots=True, frozen=True)
-class _Segment:
-    """One path segment: text around at most one parameter (`v{version}.json`), or only one of both."""
-
-    before: str
-    parameter: Parameter | None
-    after: str = ""
-
-
 class Route[T]:
     """One template with its methods, and what it leads to."""
 
@@ -50,39 +42,35 @@ class Route[T]:
         self.template = template.strip("/")
         self.methods = methods
         self.target = target
-        self.segments = [_segment(text) for text in _split(self.template)]
-        for segment in self.segments[:-1]:
-            if segment.parameter and segment.parameter.catch_all:
-                raise StartError(f"Route '{template}': a catch-all parameter can only appear as the last segment.")
+        self._parameters: list[Parameter] = []
+        pattern, may_end = "", True  # whether a path may end before this segment
+        for segment in reversed(_split(self.template)):
+            text, parameter = _segment(segment)
+            if parameter:
+                if parameter.catch_all and pattern:
+                    raise StartError(f"Route '{template}': a catch-all parameter can only appear as the last segment.")
+                self._parameters.insert(0, parameter)
+            may_end = may_end and parameter is not None and parameter.optional
+            pattern = f"(?:/{text}{pattern})?" if may_end else f"/{text}{pattern}"
+        self._pattern = re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
-    def match(self, parts: list[str]) -> dict[str, str] | None:
-        """The route's values for a path's decoded segments, or None. Values of absent optionals are left out."""
-        values: dict[str, str] = {}
-        for index, segment in enumerate(self.segments):
-            parameter = segment.parameter
-            if parameter and parameter.catch_all:
-                text = "/".join(parts[index:]) or parameter.default
-            elif index < len(parts):
-                text = parts[index]
-                if not _fits(text, segment):
-                    return None
-                text = text[len(segment.before) : len(text) - len(segment.after)]
-            elif parameter and (parameter.optional or parameter.default is not None):
-                text = parameter.default
-            else:
-                return None
-            if parameter and text is not None:
-                if not all(check(text) for check in parameter.checks):
-                    return None
-                values[parameter.name] = text
-        last = self.segments[-1].parameter if self.segments else None
-        if len(parts) > len(self.segments) and not (last and last.catch_all):
+    def match(self, path: str) -> dict[str, str] | None:
+        """The route's values for a decoded path, or None. Values of absent optionals are left out."""
+        found = self._pattern.fullmatch(path)
+        if not found:
             return None
+        values: dict[str, str] = {}
+        for parameter, text in zip(self._parameters, found.groups(), strict=True):
+            value = text or parameter.default
+            if value is not None:
+                if not all(check(value) for check in parameter.checks):
+                    return None
+                values[parameter.name] = value
         return values
 
-    def example(self) -> list[str]:
-        """Segments that this route's literals match, with an unlikely text for parameters."""
-        return [s.before + ("\x00" if s.parameter else "") + s.after for s in self.segments]
+    def example(self) -> str:
+        """A path that this route's literals match, with an unlikely text for parameters."""
+        return _PARAMETER.sub("\x00", f"/{self.template}".rstrip("/"))
 
 
 class RouteTable[T]:
@@ -93,11 +81,11 @@ class RouteTable[T]:
 
     def find(self, method: str, path: str) -> tuple[T, dict[str, str]] | None:
         """The first route that matches the raw (percent-encoded) path and the method, and its values."""
-        parts = split_path(path)
+        decoded = _decoded(path)
         for route in self._routes:
             if route.methods and method not in route.methods:
                 continue
-            values = route.match(parts)
+            values = route.match(decoded)
             if values is not None:
                 return route.target, values
         return None
@@ -112,73 +100,46 @@ class RouteTable[T]:
                     break
 
 
-def split_path(path: str) -> list[str]:
-    """The decoded segments of a raw path. `%2F` stays encoded, as ASP.NET Core leaves it."""
-    path = path.strip("/")
-    if "%" not in path:
-        return path.split("/") if path else []
-    keep = path.replace("%2F", "%252F").replace("%2f", "%252f")
-    return [unquote(part) for part in keep.split("/")]
-
-
-def _fits(text: str, segment: _Segment) -> bool:
-    lower = text.lower()
-    if segment.parameter is None:
-        return lower == segment.before.lower()
-    around = len(segment.before) + len(segment.after)
-    return len(text) > around and lower.startswith(segment.before.lower()) and lower.endswith(segment.after.lower())
+def _decoded(path: str) -> str:
+    """A raw path as routes are matched with it. `%2F` stays encoded, as ASP.NET Core leaves it."""
+    return unquote(_ENCODED_SLASH.sub(r"%25\1", f"/{path.strip('/')}".rstrip("/")))
 
 
 def _split(template: str) -> list[str]:
     """Split at slashes outside braces: a regex constraint may contain one."""
-    parts, depth, start = [], 0, 0
-    for index, char in enumerate(template):
-        depth += (char == "{") - (char == "}")
-        if char == "/" and depth == 0:
-            parts.append(template[start:index])
-            start = index + 1
-    return [*parts, template[start:]] if template else []
+    return re.findall(r"(?:\{(?:[^{}]|\{\{|\}\})*\}|[^/])+", template)
 
 
-def _segment(text: str) -> _Segment:
-    found = list(_PART.finditer(text))
-    if not found:
-        if "{" in text or "}" in text:
-            raise StartError(f"Route segment '{text}': there is an incomplete parameter.")
-        return _Segment(text, None)
-    if len(found) > 1:
+def _segment(text: str) -> tuple[str, Parameter | None]:
+    """A segment as a regular expression: text around at most one parameter (`v{version}.json`)."""
+    before, *inside = _PARAMETER.split(text)
+    if len(inside) > 2:
         raise StartError(f"Route segment '{text}': several parameters in one segment are not supported locally.")
-    return _Segment(text[: found[0].start()], _parameter(found[0][1]), text[found[0].end() :])
+    after = inside[-1] if inside else ""
+    if re.search("[{}]", before + after):
+        raise StartError(f"Route segment '{text}': there is an incomplete parameter.")
+    if not inside:
+        return re.escape(text), None
+    parameter = _parameter(inside[0])
+    value = ".*" if parameter.catch_all else "[^/]+"
+    return f"{re.escape(before)}({value}){re.escape(after)}", parameter
 
 
 def _parameter(text: str) -> Parameter:
-    stars = len(text) - len(text.lstrip("*"))
-    text = text[stars:]
-    name = re.split(r"[:=?]", text, maxsplit=1)[0]
-    rest = text[len(name) :]
-    checks, at = [], 0
-    while found := _CONSTRAINT.match(rest, at):
-        checks.append(_check(found[1], found[2]))
-        at = found.end()
-    rest = rest[at:]
-    optional = rest == "?"
-    default = rest[1:] if rest.startswith("=") else None
-    if not name or (rest and not optional and default is None):
+    found = _INSIDE.fullmatch(text)
+    if not found:
         raise StartError(f"Route parameter '{{{text}}}' can't be understood.")
-    return Parameter(name, tuple(checks), optional or bool(stars), default, bool(stars))
+    stars, name, constraints, *_, optional, default = found.groups()
+    checks = tuple(_check(*one) for one in re.findall(_CONSTRAINT, constraints))
+    return Parameter(name, checks, bool(stars or optional) or default is not None, default, bool(stars))
 
 
-def _check(name: str, argument: str | None) -> Check:
+def _check(name: str, argument: str) -> Check:
     """One inline constraint. Source: "Routing in ASP.NET Core: route constraints"."""
-    if argument is None:
-        simple = _SIMPLE.get(name.lower())
-        if simple:
-            return simple
-    else:
-        with_argument = _WITH_ARGUMENT.get(name.lower())
-        if with_argument:
-            return with_argument(argument)
-    raise StartError(f"The constraint reference '{name}' could not be resolved to a type.")
+    try:
+        return _CONSTRAINTS[name.lower()](*(argument.split(",") if argument else ()))
+    except (KeyError, TypeError, ValueError, re.error):
+        raise StartError(f"The constraint reference '{name}' could not be resolved to a type.") from None
 
 
 def _parses(parse: Callable[[str], object]) -> Check:
@@ -192,43 +153,37 @@ def _parses(parse: Callable[[str], object]) -> Check:
     return check
 
 
-def _integer(limit: int) -> Check:
-    return lambda text: bool(_NUMBER.match(text)) and -limit <= int(text) < limit
+def _matches(pattern: str) -> Check:
+    return lambda text: re.fullmatch(pattern, text, re.IGNORECASE) is not None
 
 
-def _length(argument: str) -> Check:
-    low, _, high = argument.partition(",")
-    return lambda text: int(low) <= len(text) <= int(high or low)
+def _whole(low: float, high: float) -> Check:
+    return lambda text: re.fullmatch(r"[+-]?\d+", text) is not None and low <= int(text) <= high
 
 
-def _range(argument: str) -> Check:
-    low, _, high = argument.partition(",")
-    return lambda text: bool(_NUMBER.match(text)) and int(low) <= int(text) <= int(high)
+def _long(low: float, high: float) -> Check:
+    return lambda text: low <= len(text) <= high
 
 
-def _regex(argument: str) -> Check:
-    pattern = re.compile(argument.replace("{{", "{").replace("}}", "}"), re.IGNORECASE)
+def _regex(*parts: str) -> Check:
+    pattern = re.compile(",".join(parts).replace("{{", "{").replace("}}", "}"), re.IGNORECASE)
     return lambda text: pattern.search(text) is not None
 
 
-_SIMPLE: dict[str, Check] = {
-    "int": _integer(_INT32),
-    "long": _integer(_INT64),
-    "bool": lambda text: text.lower() in ("true", "false"),
-    "datetime": _parses(datetime.fromisoformat),
-    "decimal": _parses(float),
-    "double": _parses(float),
-    "float": _parses(float),
-    "guid": _parses(uuid.UUID),
-    "alpha": lambda text: bool(re.fullmatch(r"[a-zA-Z]*", text)),
-    "required": lambda text: text != "",
-}
-_WITH_ARGUMENT: dict[str, Callable[[str], Check]] = {
-    "minlength": lambda argument: lambda text: len(text) >= int(argument),
-    "maxlength": lambda argument: lambda text: len(text) <= int(argument),
-    "length": _length,
-    "min": lambda argument: lambda text: bool(_NUMBER.match(text)) and int(text) >= int(argument),
-    "max": lambda argument: lambda text: bool(_NUMBER.match(text)) and int(text) <= int(argument),
-    "range": _range,
+_CONSTRAINTS: dict[str, Callable[..., Check]] = {
+    "int": lambda: _whole(-(2**31), 2**31 - 1),
+    "long": lambda: _whole(-(2**63), 2**63 - 1),
+    "min": lambda low: _whole(int(low), math.inf),
+    "max": lambda high: _whole(-math.inf, int(high)),
+    "range": lambda low, high: _whole(int(low), int(high)),
+    "minlength": lambda low: _long(int(low), math.inf),
+    "maxlength": lambda high: _long(0, int(high)),
+    "length": lambda low, high=None: _long(int(low), int(high or low)),
+    "bool": lambda: _matches("true|false"),
+    "alpha": lambda: _matches("[a-z]*"),
+    "required": lambda: bool,
+    "datetime": lambda: _parses(datetime.fromisoformat),
+    **dict.fromkeys(("decimal", "double", "float"), lambda: _parses(float)),
+    "guid": lambda: _parses(uuid.UUID),
     "regex": _regex,
 }

@@ -24,12 +24,13 @@ from infra.local.host.errors import StartError
 
 __all__ = ["Datum", "Function", "Outcome", "RetryPolicy", "Worker", "invocation_id_cv"]
 
+_TRIGGERS = ("httpTrigger", "serviceBusTrigger", "timerTrigger")
+
 
 @dataclass(slots=True, frozen=True)
 class RetryPolicy:
     """A function's retry policy. `maximum_retries` is -1 for no end; times in seconds."""
 
-    strategy: str
     maximum_retries: int
     minimum: float
     maximum: float
@@ -46,7 +47,6 @@ class Function:
     name: str
     function_id: str
     trigger: dict[str, Any]  # the trigger's binding, as function.json has it
-    bindings: list[dict[str, Any]]
     is_async: bool
     retry: RetryPolicy | None
 
@@ -74,11 +74,9 @@ class Worker:
         sys.path.insert(0, str(directory))
         os.chdir(directory)
         runtime.start_threadpool_executor()
+        init = SimpleNamespace(capabilities={}, function_app_directory=str(directory))
         request = SimpleNamespace(
-            request=SimpleNamespace(
-                worker_init_request=SimpleNamespace(capabilities={}, function_app_directory=str(directory))
-            ),
-            properties={"host": "127.0.0.1", "protos": _PROTOCOL},
+            request=SimpleNamespace(worker_init_request=init), properties={"host": "127.0.0.1", "protos": _PROTOCOL}
         )
         answer = await runtime.worker_init_request(request)
         if answer.result.status != _PROTOCOL.StatusResult.Success:
@@ -111,7 +109,7 @@ class Worker:
             retry_count=retries[0],
             max_retry_count=retries[1],
         )
-        return Outcome(ok, value, error or "", stack or "")
+        return Outcome(ok, value, error, stack)
 
     def stop(self) -> None:
         """Let the threads of synchronous functions go."""
@@ -120,27 +118,18 @@ class Worker:
             executor.shutdown(wait=False, cancel_futures=True)
 
 
-class _BindingInfo(SimpleNamespace):
-    out = 1  # BindingInfo.Direction of FunctionRpc.proto, as azure.functions' BindingDirection numbers it
-    inout = 2
-    undefined = 0
+class _Message(SimpleNamespace):
+    """Any message of FunctionRpc.proto, with the numbers of the enumerations that are looked at."""
+
+    undefined, out, inout = 0, 1, 2  # BindingInfo.Direction, as azure.functions' BindingDirection has it
+    Failure, Success = 0, 1  # StatusResult.Status
 
 
-class _StatusResult(SimpleNamespace):
-    Failure = 0  # StatusResult.Status of FunctionRpc.proto
-    Success = 1
-
-
-_PROTOCOL = SimpleNamespace(
-    BindingInfo=_BindingInfo,
-    StatusResult=_StatusResult,
-    FunctionMetadataResponse=SimpleNamespace,
-    RpcException=SimpleNamespace,
-    RpcFunctionMetadata=SimpleNamespace,
-    RpcRetryOptions=SimpleNamespace,
-    WorkerInitResponse=SimpleNamespace,
-    WorkerMetadata=SimpleNamespace,
-)
+_MESSAGES = (
+    "BindingInfo", "FunctionMetadataResponse", "RpcException", "RpcFunctionMetadata", "RpcRetryOptions",
+    "StatusResult", "WorkerInitResponse", "WorkerMetadata",
+)  # fmt: skip
+_PROTOCOL = SimpleNamespace(**dict.fromkeys(_MESSAGES, _Message))
 
 
 def _function(metadata: Any) -> Function:
@@ -149,16 +138,14 @@ def _function(metadata: Any) -> Function:
     if registered.deferred_bindings_enabled or registered.settlement_client_arg:
         raise StartError(f"Function '{metadata.name}': SDK types and settlement clients are not supported locally.")
     trigger = next(b for b in bindings if str(b["type"]).lower().endswith("trigger"))
-    others = [b for b in bindings if b is not trigger and b["type"] != "http"]
-    if others:
-        raise StartError(
-            f"Function '{metadata.name}': the binding type '{others[0]['type']}' is not supported locally."
-        )
+    if trigger["type"] not in _TRIGGERS:
+        raise StartError(f"Function '{metadata.name}': the trigger type '{trigger['type']}' is not supported locally.")
+    if others := [b["type"] for b in bindings if b is not trigger and b["type"] != "http"]:
+        raise StartError(f"Function '{metadata.name}': the binding type '{others[0]}' is not supported locally.")
     return Function(
         name=metadata.name,
         function_id=metadata.function_id,
         trigger=trigger,
-        bindings=bindings,
         is_async=registered.is_async,
         retry=_retry(metadata.retry_options),
     )
@@ -168,7 +155,7 @@ def _retry(options: Any) -> RetryPolicy | None:
     if options is None:
         return None
     if options.retry_strategy == "fixed_delay":
-        low = high = options.delay_interval.total_seconds()
+        low = high = options.delay_interval
     else:
-        low, high = options.minimum_interval.total_seconds(), options.maximum_interval.total_seconds()
-    return RetryPolicy(options.retry_strategy, options.max_retry_count, low, high)
+        low, high = options.minimum_interval, options.maximum_interval
+    return RetryPolicy(options.max_retry_count, low.total_seconds(), high.total_seconds())

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -171,10 +172,6 @@ class Bench:
     def keys(self) -> Any:
         return json.loads((self.state / "keys.json").read_text())
 
-    @property
-    def master(self) -> dict[str, str]:
-        return {"x-functions-key": self.keys["masterKey"]["value"]}
-
 
 def start_host(bench: Bench, log_path: Path, **settings: str) -> tuple[subprocess.Popen[bytes], int]:
     ready = log_path.with_suffix(".ready")
@@ -195,6 +192,12 @@ def start_host(bench: Bench, log_path: Path, **settings: str) -> tuple[subproces
     wait_for(lambda: ready.exists() or process.poll() is not None)
     assert ready.exists(), log_path.read_text()
     return process, int(json.loads(ready.read_text())["url"].rpartition(":")[2])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def stop_host(process: subprocess.Popen[bytes]) -> None:

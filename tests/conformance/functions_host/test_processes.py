@@ -4,7 +4,6 @@ Each expectation names its source: a page of Microsoft's documentation, a file o
 (Azure/azure-functions-host, Azure/azure-webjobs-sdk-extensions, Azure/azure-sdk-for-net), or an issue there.
 """
 
-import json
 import os
 import re
 import signal
@@ -16,14 +15,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusMessage
 
 from infra.local.host.errors import StartError
-from infra.local.host.supervisor import HostProcess, HostSpec, Supervisor
-from tests.conformance.functions_host.bench import PATIENCE, Answer, Bench, start_host, stop_host, wait_for
+from infra.local.host.supervisor import HostProcess, Supervisor
+from tests.conformance.functions_host.bench import PATIENCE, Answer, Bench, free_port, start_host, stop_host, wait_for
 
 
 def test_log_lines_are_those_of_core_tools(bench: Bench) -> None:
@@ -127,18 +125,16 @@ class Pair:
 
     bench: Bench
     supervisor: Supervisor
-    state: Path
 
     @property
     def processes(self) -> dict[str, HostProcess]:
         return self.supervisor.processes
 
-    def ask(self, url: str) -> Any:
-        """Which host process answers there?"""
-        master = {"x-functions-key": json.loads((self.state / "functions/keys.json").read_text())["masterKey"]["value"]}
-        answer = self.bench.call("/admin/host/status", headers=master, port=int(url.rpartition(":")[2]))
+    def ask(self, url: str) -> int:
+        """Which process answers there?"""
+        answer = self.bench.call("/api/who", port=int(url.rpartition(":")[2]))
         assert answer.status == 200
-        return answer.json()
+        return int(answer.body)
 
     def timer_pids(self) -> set[int]:
         """The processes that have run the timer, of those that run now."""
@@ -149,21 +145,21 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     state = tmp_path_factory.mktemp("pair")
-    specs = [HostSpec(name, bench.app) for name in ("one", "two")]
+    ports = {name: free_port() for name in ("one", "two")}
 
     async def start() -> Supervisor:
         supervisor = Supervisor(drain_seconds=5)
-        await supervisor.start(specs, bench.settings, state)
+        await supervisor.start(bench.app, ports, bench.settings, state)
         return supervisor
 
     supervisor = bench.run(start())
-    yield Pair(bench, supervisor, state)
+    yield Pair(bench, supervisor)
     bench.run(supervisor.stop())
 
 
 def test_instances_behind_one_front_door(pair: Pair) -> None:
-    door = pair.supervisor.front_door
-    assert [pair.ask(door)["id"] for _ in range(4)] == ["one", "two", "one", "two"]
+    one, two = (process.pid for process in pair.processes.values())
+    assert [pair.ask(pair.supervisor.front_door) for _ in range(4)] == [one, two, one, two]
 
 
 def test_a_timer_runs_in_one_of_several_processes(pair: Pair) -> None:
@@ -180,9 +176,9 @@ def test_a_crashed_instance_comes_back_and_another_takes_its_timers(pair: Pair) 
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not crashed.ready.is_set())
     # it is passed over meanwhile, then it is back on its port
-    assert {pair.ask(pair.supervisor.front_door)["id"] for _ in range(2)} <= {"one", "two"}
+    assert {pair.ask(pair.supervisor.front_door) for _ in range(2)} <= {other.pid, crashed.pid}
     wait_for(lambda: crashed.starts > before)
-    assert pair.ask(crashed.url)["processId"] == crashed.pid != pid
+    assert pair.ask(crashed.url) == crashed.pid != pid
     assert "ended with status -9 and is started again" in crashed.log_path.read_text()
     (heir,) = wait_for(pair.timer_pids)
     assert heir in (other.pid, crashed.pid)
@@ -192,6 +188,6 @@ async def test_a_host_that_cannot_start_is_reported(bench: Bench, tmp_path: Path
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        spec = HostSpec("one", bench.app, taken.getsockname()[1])
+        ports = {"one": taken.getsockname()[1]}
         with pytest.raises(StartError, match=r"Host 'one' can't start[\s\S]*Port \d+ is unavailable"):
-            await Supervisor().start([spec], bench.settings, tmp_path)
+            await Supervisor().start(bench.app, ports, bench.settings, tmp_path)

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import pytest
 from azure.servicebus import ServiceBusMessage
 
-from infra.local.host.supervisor import HostProcess, HostSpec, Supervisor
-from tests.conformance.functions_host.bench import QUEUES, Bench, wait_for
+from infra.local.host.supervisor import HostProcess, Supervisor
+from tests.conformance.functions_host.bench import QUEUES, Bench, free_port, wait_for
 
 SERVED = ("overlong", "fatal")  # by the host of its own
 
@@ -86,7 +86,7 @@ def hasty(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ho
 
     async def start() -> Supervisor:
         supervisor = Supervisor(drain_seconds=1)
-        await supervisor.start([HostSpec("hasty", folder / "app")], bench.settings | off, folder)
+        await supervisor.start(folder / "app", {"hasty": free_port()}, bench.settings | off, folder)
         return supervisor
 
     supervisor = bench.run(start())

@@ -111,6 +111,11 @@ async def quiet(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("shh")
 
 
+@more.route(route="who")
+async def who(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse(str(os.getpid()))
+
+
 @more.route(route="off")
 async def off(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("on")
@@ -217,11 +222,12 @@ async def hourly(timer: func.TimerRequest) -> None:
     record("hourly", past_due=timer.past_due)
 
 
-@app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
+@app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *", run_on_startup=True)
 @app.retry(strategy="fixed_delay", max_retry_count="2", delay_interval="00:00:00")
 async def persistent(timer: func.TimerRequest, context: func.Context) -> None:
-    record("persistent", retry=context.retry_context.retry_count, most=context.retry_context.max_retry_count)
-    if context.retry_context.retry_count < 2:
+    retries = context.retry_context
+    record("persistent", pid=os.getpid(), retry=retries.retry_count, most=retries.max_retry_count)
+    if retries.retry_count < 2:
         raise RuntimeError("again")
 
 
