@@ -5,7 +5,6 @@ That the rules are Azure's is shown, with their sources, by tests/conformance/se
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,7 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from infra.local.standin.service_bus.errors import Refusal
-from infra.local.standin.service_bus.model import DeathCertificate, Incoming, Message, QueueSettings, SessionLock
+from infra.local.standin.service_bus.model import (
+    DEAD_LETTER_SUFFIX,
+    DeathCertificate,
+    Incoming,
+    Message,
+    MessageLock,
+    QueueSettings,
+    SessionLock,
+)
 from infra.local.standin.service_bus.persistence import QueueStore
 from infra.local.standin.service_bus.queues import Queue
 from infra.local.standin.storage import Storage
@@ -30,8 +37,10 @@ def storage() -> Iterator[None]:
 
 
 def make(name: str = "", **options: object) -> Queue:
-    settings = {"name": name or uuid4().hex, "lock_duration": LOCK, **options}
-    return Queue(QueueSettings(**settings), QueueStore(STORAGE))  # type: ignore[arg-type]
+    name, store = name or uuid4().hex, QueueStore(STORAGE)
+    dead_letters = Queue(QueueSettings(name=name + DEAD_LETTER_SUFFIX, lock_duration=LOCK), store)
+    settings = QueueSettings(name=name, **{"lock_duration": LOCK, **options})  # type: ignore[arg-type]
+    return Queue(settings, store, dead_letters)
 
 
 def kept(queue: Queue) -> list[Message]:
@@ -46,28 +55,31 @@ def _parts(queue: Queue) -> tuple[Queue, Queue]:
 
 
 def send(queue: Queue, *bodies: str, now: float = 0, **options: object) -> list[int]:
-    return queue.send([Incoming(body.encode(), **options) for body in bodies], now)  # type: ignore[arg-type]
+    """Gives the numbers of those that were not there before."""
+    before = set(queue.messages)
+    queue.send([Incoming(body.encode(), **options) for body in bodies], now)  # type: ignore[arg-type]
+    return sorted(queue.messages.keys() - before)
 
 
-def body(message: Message | None) -> str | None:
-    return None if message is None else message.incoming.payload.decode()
+def body(message: Message) -> str:
+    return message.incoming.payload.decode()
 
 
-def token(message: Message | None) -> UUID:
-    assert message is not None
-    assert message.lock is not None
-    return message.lock.token
+def receive(queue: Queue, now: float, session: SessionLock | None = None) -> MessageLock:
+    lock = queue.receive(now, session)
+    assert lock is not None
+    return lock
 
 
-def drain(queue: Queue, now: float, session: SessionLock | None = None) -> list[str | None]:
+def drain(queue: Queue, now: float, session: SessionLock | None = None) -> list[str]:
     found = []
-    while (message := queue.receive(now, session)) is not None:
-        found.append(body(message))
-        queue.complete(token(message), session)
+    while (lock := queue.receive(now, session)) is not None:
+        found.append(body(lock.message))
+        queue.settle("complete", lock.token, session)
     return found
 
 
-def graves(queue: Queue) -> list[tuple[str | None, str]]:
+def graves(queue: Queue) -> list[tuple[str, str]]:
     assert queue.dead_letters is not None
     return [(body(m), m.death.reason if m.death else "") for m in queue.dead_letters.messages.values()]
 
@@ -82,12 +94,12 @@ def test_messages_leave_in_order_and_completed_ones_are_gone() -> None:
 def test_abandoned_comes_before_later_and_counts_released_does_not() -> None:
     queue = make()
     send(queue, "a", "b")
-    queue.abandon(token(queue.receive(1)))
-    again = queue.receive(1)
-    assert again is not None
-    assert (body(again), again.delivery_count) == ("a", 1)
-    queue.release(token(again))
-    assert (body(queue.receive(1)), again.delivery_count) == ("a", 1)
+    queue.settle("abandon", receive(queue, 1).token)
+    again = receive(queue, 1)
+    assert (body(again.message), again.message.delivery_count) == ("a", 1)
+    queue.settle("release", again.token)
+    again = receive(queue, 1)
+    assert (body(again.message), again.message.delivery_count) == ("a", 1)
 
 
 @pytest.mark.parametrize("how", ["abandon", "expiry"])
@@ -95,11 +107,10 @@ def test_the_last_permitted_delivery_buries(how: str) -> None:
     queue = make(max_delivery_count=2)
     send(queue, "a")
     for attempt in range(2):
-        message = queue.receive(attempt * 100)
+        lock = receive(queue, attempt * 100)
         if how == "abandon":
-            queue.abandon(token(message))
+            queue.settle("abandon", lock.token)
         else:
-            assert message is not None
             queue.advance(attempt * 100 + LOCK)
     assert queue.receive(200) is None
     assert graves(queue) == [("a", "MaxDeliveryCountExceeded")]
@@ -108,14 +119,14 @@ def test_the_last_permitted_delivery_buries(how: str) -> None:
 def test_a_lock_ends_exactly_at_its_time_and_renewal_moves_it() -> None:
     queue = make()
     send(queue, "a")
-    held = token(queue.receive(0))
+    held = receive(queue, 0).token
     queue.advance(LOCK - 1)
     assert queue.renew(held, LOCK - 1) == 2 * LOCK - 1
     queue.advance(2 * LOCK - 1.5)
     assert queue.receive(2 * LOCK - 1.5) is None
     queue.advance(2 * LOCK - 1)
-    assert body(queue.receive(2 * LOCK - 1)) == "a"
-    for late in (lambda: queue.complete(held), lambda: queue.renew(held, 2 * LOCK)):
+    assert body(receive(queue, 2 * LOCK - 1).message) == "a"
+    for late in (lambda: queue.settle("complete", held), lambda: queue.renew(held, 2 * LOCK)):
         with pytest.raises(Refusal, match="message-lock-lost"):
             late()
 
@@ -127,8 +138,7 @@ def test_scheduled_messages_wait_and_get_a_new_number() -> None:
     assert queue.next_deadline() == 50
     assert drain(queue, 10) == ["now"]
     queue.advance(50)
-    message = queue.receive(50)
-    assert message is not None
+    message = receive(queue, 50).message
     assert (body(message), message.sequence_number > number, message.enqueued_at) == ("later", True, 50)
 
 
@@ -144,8 +154,9 @@ def test_time_to_live(bury: bool, expected: list[tuple[str, str]]) -> None:  # n
 def test_a_locked_message_does_not_expire_until_its_lock_does() -> None:
     queue = make(dead_letter_on_expiry=True)
     send(queue, "a", ttl=10.0)
-    held = token(queue.receive(0))
+    held = receive(queue, 0).token
     queue.advance(20)
+    assert graves(queue) == []
     assert queue.renew(held, 20) == 20 + LOCK
     queue.advance(20 + LOCK)
     assert graves(queue) == [("a", "TTLExpiredException")]
@@ -154,7 +165,7 @@ def test_a_locked_message_does_not_expire_until_its_lock_does() -> None:
 def test_duplicates_are_known_for_the_window_and_not_longer_and_after_a_restart() -> None:
     queue = make("duplicates", duplicate_detection_window=60.0)
     assert send(queue, "a", message_id="x") == [1]
-    assert send(make("duplicates", duplicate_detection_window=60.0), "b", "c", now=59, message_id="x") == [0, 0]
+    assert send(make("duplicates", duplicate_detection_window=60.0), "b", "c", now=59, message_id="x") == []
     assert send(queue, "d", now=60, message_id="x") == [2]
     assert queue._store.ids("duplicates") == [("x", 60)]
     assert send(make(), "a", "a", message_id="x") == [1, 2]  # a queue without
@@ -189,53 +200,54 @@ def test_a_session_that_ends_gives_its_messages_back(ending: str, count: int) ->
     queue = make(requires_session=True)
     send(queue, "m", session_id="s")
     first = queue.accept_session("s", 0)
-    held = token(queue.receive(0, first))
+    held = receive(queue, 0, first).token
     if ending == "closed":
         queue.release_session(first)
     else:
         assert queue.advance(LOCK) == [first]
     second = queue.accept_session("s", LOCK)
-    message = queue.receive(LOCK, second)
-    assert message is not None
-    assert message.delivery_count == count
-    for late in (lambda: queue.complete(held, first), lambda: queue.receive(LOCK, first)):
+    again = receive(queue, LOCK, second)
+    assert again.message.delivery_count == count
+    for late in (lambda: queue.settle("complete", held, first), lambda: queue.receive(LOCK, first)):
         with pytest.raises(Refusal, match="session-lock-lost"):
             late()
     queue.release_session(first)  # a closed link's second end changes nothing
-    queue.complete(token(message), second)
+    queue.settle("complete", again.token, second)
 
 
 def test_a_renewed_session_keeps_its_messages() -> None:
     queue = make(requires_session=True)
     send(queue, "m", session_id="s")
     session = queue.accept_session("s", 0)
-    held = token(queue.receive(0, session))
+    held = receive(queue, 0, session).token
+    with pytest.raises(Refusal, match="message-lock-lost"):
+        queue.renew(held, 1)  # the message alone
     assert queue.renew_session("s", LOCK - 1) == 2 * LOCK - 1
     assert queue.advance(LOCK) == []
-    queue.complete(held, session)
+    queue.settle("complete", held, session)
 
 
 def test_dead_letters_stay_until_they_are_settled() -> None:
     queue = make(max_delivery_count=1, default_ttl=10.0, requires_session=True)
     send(queue, "m", session_id="s")
     session = queue.accept_session("s", 0)
-    queue.dead_letter(token(queue.receive(0, session)), DeathCertificate("why", ""), session)
-    dead = queue.dead_letters
-    assert dead is not None
+    queue.settle("dead_letter", receive(queue, 0, session).token, session, DeathCertificate("why"))
+    assert graves(queue) == [("m", "why")]
+    _, dead = _parts(queue)
     for attempt in range(3):  # neither age nor failed deliveries move it, and no session is asked for
-        queue.advance(attempt * 1000)
-        dead.abandon(token(dead.receive(attempt * 1000)))
-    held = token(dead.receive(5000))
+        dead.advance(attempt * 1000)
+        dead.settle("abandon", receive(dead, attempt * 1000).token)
+    held = receive(dead, 5000).token
     with pytest.raises(Refusal, match="not-allowed"):
-        dead.dead_letter(held, DeathCertificate("", ""))
-    dead.complete(held)
+        dead.settle("dead_letter", held)
+    dead.settle("complete", held)
     assert graves(queue) == []
 
 
 def test_numbers_are_never_given_out_twice_even_by_a_restart() -> None:
     queue = make()
     [number] = send(queue, "a")
-    queue.complete(token(queue.receive(0)))
+    queue.settle("complete", receive(queue, 0).token)
     assert send(make(queue.path), "b") > [number]
 
 
@@ -244,7 +256,7 @@ def test_reminders_of_what_is_gone_do_not_pile_up() -> None:
     for start in range(0, 5000, 10):
         send(queue, *map(str, range(10)), now=start, ttl=1e6)
         drain(queue, start)
-    assert len(queue._deadlines) < 1100
+    assert len(queue._reminders) < 1100
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -299,29 +311,27 @@ class QueueMachine(RuleBasedStateMachine):
             return
         mine = [m for m in self.queue.messages.values() if m.incoming.session_id == session.session_id]
         ready = [m.sequence_number for m in mine if m.lock is None and not m.scheduled]
-        message = self.queue.receive(self.now, session)
-        assert (None if message is None else message.sequence_number) == min(ready, default=None)
-        if message is not None:
-            name = str(body(message))
+        lock = self.queue.receive(self.now, session)
+        assert (None if lock is None else lock.message.sequence_number) == min(ready, default=None)
+        if lock is not None:
+            name = body(lock.message)
             assert name not in self.done
             assert not [1 for held, _, holder in self.held if held == name and self.alive(holder)], "delivered twice"
-            self.held.append((name, token(message), session))
+            self.held.append((name, lock.token, session))
 
     @precondition(lambda self: self.held)
     @rule(which=st.integers(1, 4), how=st.sampled_from(["abandon", "complete", "release", "dead_letter"]))
     def settle(self, which: int, how: str) -> None:
         name, lock, session = self.held.pop(-min(which, len(self.held)))
-        death = (DeathCertificate("r", "d"),) if how == "dead_letter" else ()
-        act = partial(getattr(self.queue, how), lock, *death)
         for other in self.sessions:
             if other is not session:  # a lock is of use only in the session that it was given in
                 with pytest.raises(Refusal, match="session-lock-lost"):
-                    act(other)
+                    self.queue.settle(how, lock, other)
         if not self.alive(session):
             with pytest.raises(Refusal, match="session-lock-lost"):
-                act(session)
+                self.queue.settle(how, lock, session)
             return
-        act(session)
+        self.queue.settle(how, lock, session)
         if how == "complete":
             self.done.add(name)
 
@@ -343,12 +353,12 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def settle_with_a_strange_token(self) -> None:
         with pytest.raises(Refusal, match="message-lock-lost"):
-            self.queue.complete(uuid4())
+            self.queue.settle("complete", uuid4())
 
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:
         assert self.queue.dead_letters is not None
-        there = [str(body(m)) for q in (self.queue, self.queue.dead_letters) for m in q.messages.values()]
+        there = [body(m) for q in (self.queue, self.queue.dead_letters) for m in q.messages.values()]
         assert sorted(there) == sorted(set(self.sent) - self.done)
 
     @invariant()

@@ -45,7 +45,7 @@ class StandIn:
         ports = (base_port, base_port + 1, base_port + 2) if base_port else (0, 0, 0)
         publisher.create_queues(self.azure)
         self.azure.service_bus.set_lock_duration(self.world.settings.lock_seconds)
-        await self.azure.service_bus.start(LOOPBACK, ports[2])
+        await self.azure.service_bus.start(ports[2])
         self.azure.regenerations.resume()
         dispatcher = Dispatcher(self.world, self.azure.hosts)
         control = Control(self.azure, self.customers, dispatcher).application()

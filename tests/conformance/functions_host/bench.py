@@ -145,10 +145,10 @@ class Bench:
         return [entry for entry in entries if (entry.operation, entry.target) == (operation, queue)]
 
     def locked_messages(self, queue: str) -> int:
-        return len(self.bus._broker.entity(queue).queue._locked)
+        return len(self.bus.entity(queue).queue._locked)
 
     def holds_session(self, queue: str, session_id: str) -> bool:
-        return session_id in self.bus._broker.entity(queue).queue.sessions
+        return session_id in self.bus.entity(queue).queue.sessions
 
     def log(self) -> str:
         return self.log_path.read_text()

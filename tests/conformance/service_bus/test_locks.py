@@ -1,5 +1,6 @@
 """Locks of messages, and the ways to settle one."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,11 +47,12 @@ async def test_the_last_permitted_delivery_leads_to_the_dead_letter_queue(bus: B
 async def test_a_receiver_dead_letters_with_reason_and_description(bus: Bus) -> None:
     queue = await bus.queue()
     sender, receiver = await bus.ends(queue)
+    graves = await bus.dead_letters(queue)
+    waiting = asyncio.create_task(one(graves))
     await sender.send_messages([ServiceBusMessage("a"), ServiceBusMessage("b")])
     await receiver.dead_letter_message(await one(receiver), reason="Rejected", error_description="not signed")
     await receiver.dead_letter_message(await one(receiver))
-    graves = await bus.dead_letters(queue)
-    first, second = await one(graves), await one(graves)
+    first, second = await waiting, await one(graves)
     # [doc:service-bus-dead-letter-queues] "Application-level dead-lettering"
     assert (first.dead_letter_reason, first.dead_letter_error_description) == ("Rejected", "not signed")
     assert second.dead_letter_reason is None
@@ -75,6 +77,7 @@ async def test_a_dead_letter_is_looked_at_and_sent_again(bus: Bus) -> None:
         "Rejected",
         shown.sequence_number,
     )
+    assert dead.locked_until_utc - datetime.now(UTC) <= timedelta(seconds=LOCK + 1)
     await sender.send_messages(ServiceBusMessage(b"".join(dead.body), session_id=dead.session_id))
     await graves.complete_message(dead)
     assert await bodies(receiver, 1) == ["m"]
@@ -173,7 +176,7 @@ async def test_a_cut_connection_leaves_messages_locked_until_their_time(bus: Bus
     sender, receiver = await bus.ends(queue)
     await sender.send_messages(ServiceBusMessage("m"))
     await one(receiver)
-    for connection in list(bus.service._connections):
+    for connection in list(bus.service.connections):
         connection.drop()
     other = await bus.receiver(queue)
     # [doc:message-transfers-locks-settlement]: a lock ends by settlement or by its time, not with the link

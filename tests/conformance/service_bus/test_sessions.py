@@ -81,6 +81,18 @@ async def test_an_expired_session_lock_is_lost_with_its_messages(bus: Bus) -> No
     assert (str(message), message.delivery_count) == ("m", 1)
 
 
+@pytest.mark.plays("service_bus", "accept_session")
+@scenario
+async def test_a_receiver_is_told_that_its_session_lock_has_expired(bus: Bus) -> None:
+    queue = await bus.queue(requires_session=True)
+    first = await bus.receiver(queue, session_id="a")
+    await bus.pass_time(LOCK + 1)
+    await bus.receiver(queue, session_id="a")
+    # [doc:message-sessions]: the lock ends, and [sdk:_pyamqp_transport] com.microsoft:session-lock-lost the link
+    with pytest.raises(SessionLockLostError):
+        await first.receive_messages(1, PATIENCE)
+
+
 @pytest.mark.standin
 @pytest.mark.plays("service_bus", "accept_session complete receive send")
 @scenario
@@ -89,7 +101,7 @@ async def test_a_cut_connection_frees_its_session(bus: Bus) -> None:
     sender, first = await bus.ends(queue, session_id="a")
     await sender.send_messages(ServiceBusMessage("m", session_id="a"))
     await one(first)
-    for connection in list(bus.service._connections):
+    for connection in list(bus.service.connections):
         connection.drop()
     # [doc:message-transfers-locks-settlement]: links are not recovered, so a session's link ends with its connection
     assert await bodies(await bus.receiver(queue, session_id=NEXT_AVAILABLE_SESSION), 1) == ["m"]

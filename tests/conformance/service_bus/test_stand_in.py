@@ -57,9 +57,39 @@ async def test_injected_faults_reach_the_sdk_and_are_survived(bus: Bus) -> None:
     rules.append(FaultRule("service_bus", operation="send", drop="answer", times=1))
     with pytest.raises(ServiceBusConnectionError):
         await sender.send_messages(ServiceBusMessage("m"))
+    rules.append(FaultRule("service_bus", operation="send", drop="request", times=1))
+    with pytest.raises(ServiceBusConnectionError):
+        await sender.send_messages(ServiceBusMessage("lost"))
     await sender.send_messages(ServiceBusMessage("n"))  # over a new connection
     assert await bodies(receiver, 2) == ["m", "n"]
-    assert bus.operations("send") == [("send", 503), ("send", 0), ("send", 200)]
+    assert bus.operations("send") == [("send", 503), ("send", 0), ("send", 0), ("send", 200)]
+
+
+@pytest.mark.standin
+@pytest.mark.plays("service_bus", "abandon complete dead_letter receive send")
+@scenario
+async def test_a_message_whose_connection_is_cut_is_settled_over_another(bus: Bus) -> None:
+    queue = await bus.queue()
+    sender = await bus.opened(bus.client.get_queue_sender(queue))
+    await sender.send_messages([ServiceBusMessage(name) for name in ("m0", "m1", "m2")])
+    async with (
+        bus.new_client(retry_total=3, retry_backoff_factor=0.01) as client,
+        client.get_queue_receiver(queue) as receiver,
+    ):
+        first, second, third = await receiver.receive_messages(3, PATIENCE)
+        for connection in list(bus.service.connections):
+            connection.drop()
+        # [sdk:aio._servicebus_receiver_async._settle_message]: by $management's update-disposition
+        await receiver.complete_message(first)
+        await receiver.abandon_message(second)
+        await receiver.dead_letter_message(third, reason="why", error_description="so")
+        again = await one(receiver)
+    dead = await one(await bus.dead_letters(queue))
+    assert (str(again), again.delivery_count) == ("m1", 1)
+    assert (str(dead), dead.dead_letter_reason, dead.dead_letter_error_description) == ("m2", "why", "so")
+    assert bus.operations("complete", "abandon", "dead_letter") == [
+        ("complete", 200), ("abandon", 200), ("dead_letter", 200)
+    ]  # fmt: skip
 
 
 @pytest.mark.standin

@@ -1,36 +1,38 @@
 """A client's connection: proton's sans-IO engine inside an asyncio protocol.
 
 Bytes go in, events come out, and what the events lead to goes back as bytes; there are no tasks. proton's wrapper
-objects are looked up in dictionaries rather than given attributes, which proton would keep alive for ever.
+objects are looked up in dictionaries rather than given attributes, which proton would keep alive for ever. Every
+operation goes through `perform`, which applies latency and faults and writes the journal.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from proton import Collector, Endpoint, Event, Link, Transport, TransportException
 from proton import Connection as Engine
 
 from infra.local.standin.service_bus import errors
-from infra.local.standin.service_bus.broker import Broker, Pending
 from infra.local.standin.service_bus.errors import Refusal
-from infra.local.standin.service_bus.links import Consumer, Producer, ServerLink, refuse_link
-from infra.local.standin.service_bus.management import CBS, MANAGEMENT_SUFFIX, ReplyLink, RequestLink
-from infra.local.standin.service_bus.security import Grants
+from infra.local.standin.service_bus.links import Consumer, Pending, Producer, ServerLink, refuse_link, session_filter
+from infra.local.standin.service_bus.management import CBS, MANAGEMENT_SUFFIX, NodeLink
+from infra.local.standin.service_bus.security import Grant
+
+if TYPE_CHECKING:
+    from infra.local.standin.service_bus.service import ServiceBus
 
 _MAX_FRAME_SIZE = 64 * 1024  # bytes, what Azure offers in its open
 _IDLE_TIMEOUT = 240.0  # seconds without a frame after which the connection is closed
+_DROPPED = 0  # the journal's status of an operation whose connection was cut instead of answered
 
 
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, broker: Broker, keys: dict[str, str], connections: set["Connection"]) -> None:
-        self.broker = broker
-        self.keys = keys
-        self.grants = Grants()
-        self._connections = connections
+    def __init__(self, bus: "ServiceBus") -> None:
+        self.bus = bus
+        self.grants: dict[str, Grant] = {}  # by path
         self._links: dict[Link, ServerLink] = {}
         self._flush_asked = False
         self._loop = asyncio.get_running_loop()
@@ -50,7 +52,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         self._socket = cast("asyncio.Transport", transport)
-        self._connections.add(self)
+        self.bus.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -63,27 +65,59 @@ class Connection(asyncio.Protocol):
             self._transport.close_tail()
         self._write()
 
-    def eof_received(self) -> bool:
-        """See asyncio.Protocol."""
-        return False
-
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - given by asyncio
         """See asyncio.Protocol."""
         self._socket = None
-        self._connections.discard(self)
+        self.bus.connections.discard(self)
         if self._tick is not None:
             self._tick.cancel()
-        links = list(self._links.values())
-        self._links.clear()
-        for link in links:
-            link.on_closed()
+        self._close_links(list(self._links))
 
-    # ---- the broker's side
+    # ---- the links' side
 
-    @property
-    def alive(self) -> bool:
-        """Whether answers can still reach the client."""
-        return self._socket is not None
+    def perform(
+        self,
+        operation: str,
+        target: str,
+        principal: str,
+        act: Callable[[], None],
+        refuse: Callable[[Refusal], None],
+        correlation_id: str = "",
+    ) -> None:
+        """Carry out one operation now or after the latency in force.
+
+        `act` does it and queues its answer; `refuse` queues the answer to a Refusal.
+        """
+        weather = self.bus.world.weather
+        rule = weather.strike("service_bus", operation, target)
+        delay = weather.latency_ms.get("service_bus", 0.0) + ((rule.delay_ms or 0.0) if rule else 0.0)
+
+        def carry_out() -> None:
+            if self._socket is None:
+                return
+            status = _DROPPED
+            if rule is None or rule.drop not in (True, "request"):
+                try:
+                    if rule is not None and rule.status is not None:
+                        raise errors.injected(rule.status)
+                    act()
+                    status = 200
+                except Pending:
+                    return
+                except Refusal as refusal:
+                    status = refusal.status
+                    refuse(refusal)
+            if rule is not None and rule.drop:
+                status = _DROPPED
+                self.drop()
+            else:
+                self.flush()
+            self.bus.world.journal.record("service_bus", operation, principal, target, status, correlation_id)
+
+        if delay > 0:
+            self._loop.call_later(delay / 1000, carry_out)
+        else:
+            carry_out()
 
     def drop(self) -> None:
         """Cut the connection without a word."""
@@ -111,28 +145,17 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Tell the client that the service ends."""
         if self._engine.state & Endpoint.LOCAL_ACTIVE:
-            self._engine.condition = errors.condition("amqp:connection:forced", "The service is shutting down.")
+            self._engine.condition = Refusal(503, "The service is shutting down.", "amqp:connection:forced").error
             self._engine.close()
             self._write()
         if self._socket is not None:
             self._socket.close()
 
-    def perform(
-        self,
-        operation: str,
-        target: str,
-        principal: str,
-        act: Callable[[], str | None],
-        refuse: Callable[[Refusal], None],
-        correlation_id: str = "",
-    ) -> None:
-        """Carry out an operation for this client: see Broker.perform."""
-        self.broker.perform(self, operation, target, principal, act, refuse, correlation_id)
-
-    def reply_link(self, request_link: Link, node: str) -> ReplyLink:
-        """The link for answers to what came over `request_link`: same session, same node."""
-        for link in self._links.values():
-            if isinstance(link, ReplyLink) and link.node == node and link.link.session == request_link.session:
+    def reply_link(self, request: NodeLink) -> Link:
+        """The link for answers to what came over `request`: same session, same node. Raises Refusal."""
+        for link, handler in self._links.items():
+            goes_back = link.is_sender and link.session == request.link.session
+            if goes_back and isinstance(handler, NodeLink) and handler.node == request.node:
                 return link
         raise errors.not_allowed("There is no link for the answer.")
 
@@ -140,12 +163,11 @@ class Connection(asyncio.Protocol):
 
     def _handle_events(self) -> None:
         while (event := self._events.peek()) is not None:
-            handler = _HANDLERS.get(event.type)
-            if handler is not None:
-                handler(self, event)
+            event.dispatch(self)  # to the method of its name
             self._events.pop()
 
-    def _on_connection_open(self, event: Event) -> None:
+    def on_connection_remote_open(self, event: Event) -> None:
+        """A client opens the connection."""
         self._engine.container = "bulkhead-service-bus"
         event.connection.open()
         self._loop.call_soon(self._on_tick)  # not now: it handles events itself
@@ -158,43 +180,39 @@ class Connection(asyncio.Protocol):
         if deadline and self._socket is not None:
             self._tick = self._loop.call_at(deadline, self._on_tick)
 
-    def _on_link_open(self, event: Event) -> None:
+    def on_link_remote_open(self, event: Event) -> None:
+        """A client asks for a link."""
         link = event.link
         if link.state & Endpoint.LOCAL_UNINIT:
             address = (link.remote_source if link.is_sender else link.remote_target).address or ""
-            path = urlsplit(address).path.strip("/") if "://" in address else address
-            self._attach(link, path)
+            self._attach(link, urlsplit(address).path.strip("/") if "://" in address else address)
 
     def _attach(self, link: Link, path: str) -> None:
         if path == CBS:
-            self._links[link] = ReplyLink(self, link, path) if link.is_sender else RequestLink(self, link, path)
+            self._open(NodeLink(self, link, path))
             return
         managed = path.endswith(MANAGEMENT_SUFFIX)
         entity_path = path.removesuffix(MANAGEMENT_SUFFIX)
-        principal = self.grants.principal(entity_path, self.broker.world.now())
+        now = self.bus.world.now()
+        principal = next((grant.principal for grant in self.grants.values() if grant.covers(entity_path, now)), "")
 
         def act() -> None:
             if link.state & Endpoint.REMOTE_CLOSED:  # by a client that did not wait for a delayed answer
                 raise Pending
-            if principal is None:
+            if not principal:
                 claim = "Listen" if link.is_sender else "Send"
-                raise errors.unauthorized(
+                raise Refusal(
+                    401,
                     f"Unauthorized access. '{claim}' claim(s) are required to perform this operation. "
-                    f"Resource: '{path}'."
+                    f"Resource: '{path}'.",
                 )
-            entity = self.broker.entity(entity_path)
-            if managed and link.is_sender:
-                self._links[link] = ReplyLink(self, link, path)
-            elif managed:
-                self._links[link] = RequestLink(self, link, path, entity, principal)
+            entity = self.bus.entity(entity_path)
+            if managed:
+                self._open(NodeLink(self, link, path, entity, principal))
             elif link.is_sender:
-                consumer = Consumer(self, link, entity, principal)
-                self._links[link] = consumer
-                consumer.attach()
-            elif entity.dead_letters is None:
-                raise errors.not_allowed("Messages cannot be sent to a dead-letter queue.")
+                self._open(Consumer(self, link, entity, principal))
             else:
-                self._links[link] = Producer(self, link, entity, principal)
+                self._open(Producer(self, link, entity, principal))
 
         def refuse(refusal: Refusal) -> None:
             self._links.pop(link, None)
@@ -202,20 +220,26 @@ class Connection(asyncio.Protocol):
 
         self.perform(_attach_operation(link, managed=managed), entity_path, principal or "anonymous", act, refuse)
 
-    def _on_link_closed(self, event: Event) -> None:
-        link = event.link
-        handler = self._links.pop(link, None)
-        if handler is not None:
-            handler.on_closed()
-        if not link.state & Endpoint.LOCAL_CLOSED:
-            link.close()
+    def _open(self, handler: ServerLink) -> None:
+        self._links[handler.link] = handler
+        handler.attach()
+
+    def on_link_remote_close(self, event: Event) -> None:
+        """A client ends a link."""
+        self._close_links([event.link])
+        if not event.link.state & Endpoint.LOCAL_CLOSED:
+            event.link.close()
         # it is freed with its connection: an answer delayed by latency may still refer to it
 
-    def _on_flow(self, event: Event) -> None:
+    on_link_remote_detach = on_link_remote_close
+
+    def on_link_flow(self, event: Event) -> None:
+        """A client has given or taken credit."""
         if (handler := self._links.get(event.link)) is not None:
             handler.on_flow()
 
-    def _on_delivery(self, event: Event) -> None:
+    def on_delivery(self, event: Event) -> None:
+        """A message has come in, or the state of a sent one has changed."""
         delivery = event.delivery
         link = delivery.link
         handler = self._links.get(link)
@@ -227,17 +251,22 @@ class Connection(asyncio.Protocol):
         elif delivery.readable if link.is_receiver else delivery.updated:
             handler.on_delivery(delivery)
 
-    def _on_session_open(self, event: Event) -> None:
+    def on_session_remote_open(self, event: Event) -> None:
+        """A client begins an AMQP session: no session of Service Bus."""
         event.session.open()
 
-    def _on_session_closed(self, event: Event) -> None:
-        session = event.session
-        for link in [link for link in self._links if link.session == session]:
-            self._links.pop(link).on_closed()
-        session.close()
+    def on_session_remote_close(self, event: Event) -> None:
+        """It ends one, and so its links."""
+        self._close_links([link for link in self._links if link.session == event.session])
+        event.session.close()
 
-    def _on_connection_closed(self, event: Event) -> None:
+    def on_connection_remote_close(self, event: Event) -> None:
+        """A client takes its leave."""
         event.connection.close()
+
+    def _close_links(self, links: list[Link]) -> None:
+        for handler in [self._links.pop(link) for link in links if link in self._links]:
+            handler.on_closed()
 
 
 def _attach_operation(link: Link, *, managed: bool) -> str:
@@ -245,19 +274,4 @@ def _attach_operation(link: Link, *, managed: bool) -> str:
         return "open_management"
     if not link.is_sender:
         return "open_sender"
-    data = link.remote_source.filter
-    data.rewind()
-    return "accept_session" if data.next() else "open_receiver"
-
-
-_HANDLERS: dict[object, Callable[[Connection, Event], None]] = {
-    Event.CONNECTION_REMOTE_OPEN: Connection._on_connection_open,  # noqa: SLF001 - the class's own table
-    Event.CONNECTION_REMOTE_CLOSE: Connection._on_connection_closed,  # noqa: SLF001
-    Event.SESSION_REMOTE_OPEN: Connection._on_session_open,  # noqa: SLF001
-    Event.SESSION_REMOTE_CLOSE: Connection._on_session_closed,  # noqa: SLF001
-    Event.LINK_REMOTE_OPEN: Connection._on_link_open,  # noqa: SLF001
-    Event.LINK_REMOTE_CLOSE: Connection._on_link_closed,  # noqa: SLF001
-    Event.LINK_REMOTE_DETACH: Connection._on_link_closed,  # noqa: SLF001
-    Event.LINK_FLOW: Connection._on_flow,  # noqa: SLF001
-    Event.DELIVERY: Connection._on_delivery,  # noqa: SLF001
-}
+    return "accept_session" if session_filter(link)[0] else "open_receiver"

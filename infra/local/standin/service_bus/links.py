@@ -6,17 +6,16 @@ settled disposition that echoes the outcome; a rejection with an error means tha
 """
 
 import asyncio
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from proton import Delivery, Described, Disposition, Link, Terminus, symbol
 
 from infra.local.standin.service_bus import errors, messages
-from infra.local.standin.service_bus.broker import Entity, Pending
+from infra.local.standin.service_bus.entities import Entity
 from infra.local.standin.service_bus.errors import Refusal
-from infra.local.standin.service_bus.messages import MalformedError
-from infra.local.standin.service_bus.model import DeathCertificate, Incoming, Message, SessionLock
+from infra.local.standin.service_bus.model import DeathCertificate, Incoming, MessageLock, SessionLock
 
 if TYPE_CHECKING:
     from infra.local.standin.service_bus.amqp import Connection
@@ -31,12 +30,20 @@ _CREDIT = 500  # messages that a client may have under way to the service
 _TERMINAL = {Disposition.ACCEPTED, Disposition.REJECTED, Disposition.RELEASED, Disposition.MODIFIED}
 
 
+class Pending(Exception):  # noqa: N818 - no error: the answer comes later, with its journal entry
+    """Raised by an operation that cannot be answered yet."""
+
+
 class ServerLink:
-    """A link that the service has accepted: what it does about what the client does."""
+    """A client's link as the service sees it: what it does about what the client does."""
 
     def __init__(self, connection: "Connection", link: Link) -> None:
         self.link = link
         self._connection = connection
+
+    def attach(self) -> None:
+        """The client wants it."""
+        self.accept()
 
     def accept(self, session: SessionLock | None = None) -> None:
         """Answer the attach as it was asked for, naming the session and the end of its lock."""
@@ -78,44 +85,35 @@ class Producer(ServerLink):
         super().__init__(connection, link)
         self._entity = entity
         self._principal = principal
-        link.max_message_size = MAX_MESSAGE_SIZE
+
+    def attach(self) -> None:
+        """Open the link. Raises Refusal."""
+        if self._entity.dead_letters is None:
+            raise errors.not_allowed("Messages cannot be sent to a dead-letter queue.")
+        self.link.max_message_size = MAX_MESSAGE_SIZE
         self.accept()
 
     def on_delivery(self, delivery: Delivery) -> None:
         """A message, or a batch, has come in whole."""
-        payload = self.take(delivery)
         refusal: Refusal | None = None
         batch: list[Incoming] = []
         try:
-            if len(payload) > MAX_MESSAGE_SIZE:
-                raise errors.message_too_large(len(payload), MAX_MESSAGE_SIZE)
-            batch = [messages.parse(part) for part in messages.unpack(payload)]
-        except MalformedError as error:
-            refusal = Refusal(400, "amqp:decode-error", str(error))
+            batch = _read(self.take(delivery))
         except Refusal as error:
             refusal = error
 
         def act() -> None:
             if refusal is not None:
                 raise refusal
-            broker = self._connection.broker
-            self._entity.queue.send(batch, broker.advance(self._entity))
+            self._entity.queue.send(batch, self._entity.advance())
             delivery.update(Disposition.ACCEPTED)
             delivery.settle()
-            broker.pump(self._entity)
+            self._entity.pump()
 
-        def refuse(reason: Refusal) -> None:
-            _reject(delivery, reason)
-
-        scheduled = any(incoming.scheduled_at is not None for incoming in batch)
-        self._connection.perform(
-            "schedule" if scheduled else "send",
-            self._entity.queue.path,
-            self._principal,
-            act,
-            refuse,
-            batch[0].correlation_id if batch else "",
-        )
+        operation = "schedule" if any(incoming.scheduled_at is not None for incoming in batch) else "send"
+        refuse = partial(_reject, delivery)
+        correlation_id = batch[0].correlation_id if batch else ""
+        self._connection.perform(operation, self._entity.queue.path, self._principal, act, refuse, correlation_id)
 
 
 class Consumer(ServerLink):
@@ -126,18 +124,18 @@ class Consumer(ServerLink):
         self.session: SessionLock | None = None
         self._entity = entity
         self._principal = principal
-        self._unsettled: dict[Delivery, UUID] = {}
+        self._unsettled: dict[Delivery, tuple[UUID, str]] = {}  # lock token, correlation id
         self._under_way = 0  # delayed by latency
         self._timeout: asyncio.TimerHandle | None = None
 
     # ---- attaching
 
     def attach(self) -> None:
-        """Open the link, or raise Pending until a session is free."""
+        """Open the link, or raise Pending until a session is free. Raises Refusal."""
         queue = self._entity.queue
         if self.link.remote_snd_settle_mode == Link.SND_SETTLED:
             raise errors.not_implemented("receiving and deleting at once")
-        asked, session_id = _session_filter(self.link)
+        asked, session_id = session_filter(self.link)
         if queue.settings.requires_session and not asked:
             raise errors.not_allowed(
                 "It is not possible for an entity that requires sessions to create a non-sessionful message receiver."
@@ -150,7 +148,7 @@ class Consumer(ServerLink):
             self.accept()
             self._entity.consumers.append(self)
         elif session_id is not None:
-            self.grant(queue.accept_session(session_id, self._connection.broker.advance(self._entity)))
+            self.grant(queue.accept_session(session_id, self._entity.advance()))
         else:
             self._wait_for_session()
             raise Pending
@@ -161,21 +159,20 @@ class Consumer(ServerLink):
 
         def give_up() -> None:
             self._entity.waiting.remove(self)
-            refusal = errors.timed_out(seconds)
+            refusal = Refusal(408, f"The operation did not complete within the allotted timeout of {seconds:.3f} s.")
             refuse_link(self.link, refusal)
-            self._record("accept_session", refusal.status)
+            self._record_acceptance(refusal.status)
             self._connection.flush()
 
         self._timeout = asyncio.get_running_loop().call_later(seconds, give_up)
         self._entity.waiting.append(self)
-        self._connection.broker.pump(self._entity)
+        self._entity.pump()
 
     def grant(self, session: SessionLock) -> None:
         """The session that the receiver asked or waited for."""
         if self._timeout is not None:
             self._timeout.cancel()
-            self._timeout = None
-            self._record("accept_session", 200)
+            self._record_acceptance(200)
         self.session = session
         self.accept(session)
         self._entity.consumers.append(self)
@@ -188,31 +185,28 @@ class Consumer(ServerLink):
         """How many messages the receiver takes now."""
         return int(self.link.credit) - self._under_way
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, lock: MessageLock) -> None:
         """Send a message that was locked for this receiver."""
         self._under_way += 1
-        lock = message.lock
-        assert lock is not None  # noqa: S101 - what is received is locked
+        correlation_id = lock.message.incoming.correlation_id
 
         def act() -> None:
             self._under_way -= 1
             delivery = self.link.delivery(lock.token.bytes_le)
-            self.link.stream(messages.render(message))
+            self.link.stream(messages.render(lock.message))
             self.link.advance()
-            self._unsettled[delivery] = lock.token
+            self._unsettled[delivery] = lock.token, correlation_id
 
         def refuse(refusal: Refusal) -> None:
             self._under_way -= 1
-            self._entity.queue.release(lock.token, self.session)
+            self._entity.queue.settle("release", lock.token, self.session)
             self._detach(refusal)
 
-        self._connection.perform(
-            "receive", self._entity.queue.path, self._principal, act, refuse, message.incoming.correlation_id
-        )
+        self._connection.perform("receive", self._entity.queue.path, self._principal, act, refuse, correlation_id)
 
     def on_flow(self) -> None:
         """The receiver has given or drained credit."""
-        self._connection.broker.pump(self._entity)
+        self._entity.pump()
         if self.link.drain_mode:
             self.link.drained()
 
@@ -221,42 +215,25 @@ class Consumer(ServerLink):
     def on_delivery(self, delivery: Delivery) -> None:
         """The receiver has said what shall become of a message."""
         state = delivery.remote_state
-        token = self._unsettled.get(delivery)
-        if token is None or (state not in _TERMINAL and not delivery.settled):
+        if delivery not in self._unsettled or (state not in _TERMINAL and not delivery.settled):
             return
-        operation, settle = self._settlement(delivery, token)
+        token, correlation_id = self._unsettled.pop(delivery)
+        operation = _settlement(delivery)
 
-        def act() -> str:
-            broker = self._connection.broker
-            broker.advance(self._entity)
-            correlation_id = settle().incoming.correlation_id
-            del self._unsettled[delivery]
+        def act() -> None:
+            if operation == "defer":
+                raise errors.not_implemented("deferred messages")
+            self._entity.advance()
+            death = _death(delivery) if operation == "dead_letter" else None
+            self._entity.queue.settle(operation, token, self.session, death)
             if state == Disposition.MODIFIED:
                 delivery.local.failed = delivery.remote.failed
             delivery.update(state)
             delivery.settle()
-            broker.pump(self._entity)
-            return correlation_id
+            self._entity.pump()
 
-        def refuse(refusal: Refusal) -> None:
-            del self._unsettled[delivery]
-            _reject(delivery, refusal)
-
-        self._connection.perform(operation, self._entity.queue.path, self._principal, act, refuse)
-
-    def _settlement(self, delivery: Delivery, token: UUID) -> tuple[str, Callable[[], Message]]:
-        queue, session = self._entity.queue, self.session
-        state = delivery.remote_state
-        if state == Disposition.ACCEPTED:
-            return "complete", lambda: queue.complete(token, session)
-        if state == Disposition.REJECTED:
-            death = _death(delivery)
-            return "dead_letter", lambda: queue.dead_letter(token, death, session)
-        if state == Disposition.MODIFIED and delivery.remote.undeliverable:
-            return "defer", _defer
-        if state == Disposition.MODIFIED and delivery.remote.failed:
-            return "abandon", lambda: queue.abandon(token, session)
-        return "release", lambda: queue.release(token, session)
+        refuse = partial(_reject, delivery)
+        self._connection.perform(operation, self._entity.queue.path, self._principal, act, refuse, correlation_id)
 
     # ---- ending
 
@@ -267,7 +244,7 @@ class Consumer(ServerLink):
 
     def _detach(self, refusal: Refusal) -> None:
         self.on_closed()
-        self.link.condition = errors.condition(refusal.condition, refusal.description)
+        self.link.condition = refusal.error
         self.link.close()
         self._connection.flush()
 
@@ -275,27 +252,27 @@ class Consumer(ServerLink):
         """The link has ended: its session is free again; messages without session stay locked until their time."""
         if self._timeout is not None:
             self._timeout.cancel()
-            self._timeout = None
         for group in (self._entity.waiting, self._entity.consumers):
             if self in group:
                 group.remove(self)
         if self.session is not None:  # it stays known here, so that late settlements are refused for what they are
             self._entity.queue.release_session(self.session)
-            self._connection.broker.pump(self._entity)
+            self._entity.pump()
 
-    def _record(self, operation: str, status: int) -> None:
-        self._connection.broker.record(operation, self._principal, self._entity.queue.path, status)
+    def _record_acceptance(self, status: int) -> None:
+        journal = self._connection.bus.world.journal
+        journal.record("service_bus", "accept_session", self._principal, self._entity.queue.path, status)
 
 
 def refuse_link(link: Link, refusal: Refusal) -> None:
     """Answer an attach with a detach that says why; until then a missing terminus says that ([amqp:2.6.3])."""
     (link.source if link.is_sender else link.target).type = Terminus.UNSPECIFIED
-    link.condition = errors.condition(refusal.condition, refusal.description)
+    link.condition = refusal.error
     link.open()
     link.close()
 
 
-def _session_filter(link: Link) -> tuple[bool, str | None]:
+def session_filter(link: Link) -> tuple[bool, str | None]:
     """Whether the receiver asks for a session, and for which; None is the next available."""
     data = link.remote_source.filter
     data.rewind()
@@ -306,6 +283,25 @@ def _session_filter(link: Link) -> tuple[bool, str | None]:
     return True, value.value if isinstance(value, Described) else value
 
 
+def _read(payload: bytes) -> list[Incoming]:
+    if len(payload) > MAX_MESSAGE_SIZE:
+        limit = f"exceeds the limit ({MAX_MESSAGE_SIZE}) currently allowed on the link."
+        raise Refusal(413, f"The received message (size:{len(payload)}) {limit}")
+    return [messages.parse(part) for part in messages.unpack(payload)]
+
+
+def _settlement(delivery: Delivery) -> str:
+    """What the receiver's outcome asks for, as the journal names it."""
+    state = delivery.remote_state
+    if state == Disposition.ACCEPTED:
+        return "complete"
+    if state == Disposition.REJECTED:
+        return "dead_letter"
+    if state == Disposition.MODIFIED and delivery.remote.undeliverable:
+        return "defer"
+    return "abandon" if state == Disposition.MODIFIED and delivery.remote.failed else "release"
+
+
 def _death(delivery: Delivery) -> DeathCertificate:
     condition = delivery.remote.condition
     info = (condition.info if condition is not None else None) or {}
@@ -313,11 +309,7 @@ def _death(delivery: Delivery) -> DeathCertificate:
     return DeathCertificate(str(reason or ""), str(description or ""))
 
 
-def _defer() -> Message:
-    raise errors.not_implemented("deferred messages")
-
-
 def _reject(delivery: Delivery, refusal: Refusal) -> None:
-    delivery.local.condition = errors.condition(refusal.condition, refusal.description)
+    delivery.local.condition = refusal.error
     delivery.update(Disposition.REJECTED)
     delivery.settle()

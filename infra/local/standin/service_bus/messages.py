@@ -10,41 +10,35 @@ from typing import Any
 
 from proton import Data, DataException, Described, int32, symbol, timestamp, uint, ulong
 
+from infra.local.standin.service_bus.errors import Refusal
 from infra.local.standin.service_bus.model import Incoming, Message
 
 HEADER, DELIVERY_ANNOTATIONS, ANNOTATIONS, PROPERTIES, APPLICATION_PROPERTIES, DATA = range(0x70, 0x76)
 _FOOTER = 0x78
+_KINDS = {HEADER: list, ANNOTATIONS: dict, PROPERTIES: list, APPLICATION_PROPERTIES: dict, DATA: memoryview}
 
-_SCHEDULED = "x-opt-scheduled-enqueue-time"
-_BROKERS = frozenset(  # annotations that only the broker sets
-    (
-        "x-opt-enqueued-time",
-        "x-opt-sequence-number",
-        "x-opt-enqueue-sequence-number",
-        "x-opt-locked-until",
-        "x-opt-message-state",
-    )
-)
+_BROKERS = {  # annotations that only the broker sets
+    "x-opt-enqueued-time",
+    "x-opt-sequence-number",
+    "x-opt-enqueue-sequence-number",
+    "x-opt-locked-until",
+    "x-opt-message-state",
+}
 _STATE_SCHEDULED = 2  # ServiceBusMessageState in the SDK
-_CORRELATION_KEYS = ("correlation_id", "Diagnostic-Id")
-_REASON, _DESCRIPTION = "DeadLetterReason", "DeadLetterErrorDescription"
-
-
-class MalformedError(ValueError):
-    """Bytes that are no AMQP message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section: its descriptor code, its value, its encoding."""
+    """One section: its descriptor code, its value, its encoding. Binaries in the value are views of `data`."""
 
     code: int
     value: Any
     raw: bytes
+    data: Data
 
 
 def sections(payload: bytes) -> list[Section]:
-    """The sections of an encoded message in order. Raises MalformedError."""
+    """The sections of an encoded message in order. Raises Refusal."""
     found = []
     while payload:
         data = Data()
@@ -52,12 +46,15 @@ def sections(payload: bytes) -> list[Section]:
             size = data.decode(payload)
             data.rewind()
             data.next()
-            section = _owned(data.get_object())
+            section = data.get_object()
         except (DataException, TypeError, ValueError) as error:
-            raise MalformedError(str(error)) from error
+            raise _malformed(str(error)) from error
         if not isinstance(section, Described) or section.descriptor not in range(HEADER, _FOOTER + 1):
-            raise MalformedError("a message consists of described sections")
-        found.append(Section(int(section.descriptor), section.value, payload[:size]))
+            raise _malformed("a message consists of described sections")
+        code = int(section.descriptor)
+        if not isinstance(section.value, _KINDS.get(code, object)):
+            raise _malformed(f"section {code:#x} is of another type")
+        found.append(Section(code, section.value, payload[:size], data))
         payload = payload[size:]
     return found
 
@@ -70,18 +67,17 @@ def encode(code: int, value: Any) -> bytes:
 
 
 def parse(payload: bytes) -> Incoming:
-    """What the broker needs to know of a message. Raises MalformedError."""
-    found = {section.code: section.value for section in sections(payload)}
-    header, properties = _list(found, HEADER), _list(found, PROPERTIES)
-    correlation = _at(properties, 5)
-    for key in _CORRELATION_KEYS:
-        correlation = correlation or _map(found, APPLICATION_PROPERTIES).get(key)
-    ttl = _at(header, 2)
-    scheduled = _map(found, ANNOTATIONS).get(_SCHEDULED)
+    """What the broker needs to know of a message. Raises Refusal."""
+    found = sections(payload)
+    values = {section.code: section.value for section in found}
+    header, properties = _padded(values.get(HEADER), 3), _padded(values.get(PROPERTIES), 11)
+    application = values.get(APPLICATION_PROPERTIES, {})
+    correlation = properties[5] or application.get("correlation_id") or application.get("Diagnostic-Id")
+    ttl, scheduled = header[2], values.get(ANNOTATIONS, {}).get("x-opt-scheduled-enqueue-time")
     return Incoming(
         payload=payload,
-        message_id=_identifier(_at(properties, 0)),
-        session_id=_identifier(_at(properties, 10)),
+        message_id=_identifier(properties[0]),
+        session_id=_identifier(properties[10]),
         correlation_id=_identifier(correlation) or "",
         ttl=ttl / 1000 if isinstance(ttl, int) else None,
         scheduled_at=scheduled / 1000 if isinstance(scheduled, int) else None,
@@ -92,9 +88,9 @@ def unpack(payload: bytes) -> list[bytes]:
     """The messages in a transfer: one, or those of a batch, each encoded in a data section of its own.
 
     A batch is told by its transfer's message format, 0x80013700. That is hidden by proton, so a message whose data are
-    messages is taken for one here. Raises MalformedError.
+    messages is taken for one here. Raises Refusal.
     """
-    parts = [section.value for section in sections(payload) if section.code == DATA]
+    parts = [bytes(section.value) for section in sections(payload) if section.code == DATA]
     return parts if parts and all(map(_is_message, parts)) else [payload]
 
 
@@ -103,79 +99,48 @@ def render(message: Message) -> bytes:
     found = sections(message.incoming.payload)
     values = {section.code: section.value for section in found}
     raw = {section.code: section.raw for section in found}
-    header = [*_list(values, HEADER), *[None] * 4][:4]
-    annotations = {key: value for key, value in _map(values, ANNOTATIONS).items() if key not in _BROKERS}
-    parts = [
-        encode(HEADER, [*header, uint(message.delivery_count)]),
-        encode(ANNOTATIONS, annotations | _brokers_annotations(message)),
-        raw.get(PROPERTIES, b""),
-    ]
-    if message.death is None:
-        parts.append(raw.get(APPLICATION_PROPERTIES, b""))
-    else:
-        reasons = {_REASON: message.death.reason, _DESCRIPTION: message.death.description}
-        kept = {key: value for key, value in _map(values, APPLICATION_PROPERTIES).items() if key not in reasons}
-        parts.append(encode(APPLICATION_PROPERTIES, kept | {key: value for key, value in reasons.items() if value}))
-    return b"".join(parts + [section.raw for section in found if section.code >= DATA])
-
-
-def _brokers_annotations(message: Message) -> dict[symbol, Any]:
-    annotations = {
-        symbol("x-opt-enqueued-time"): _moment(message.enqueued_at),
-        symbol("x-opt-sequence-number"): message.sequence_number,
-        symbol("x-opt-message-state"): int32(_STATE_SCHEDULED if message.scheduled else 0),
-    }
+    annotations = {key: value for key, value in values.get(ANNOTATIONS, {}).items() if key not in _BROKERS}
+    annotations[symbol("x-opt-enqueued-time")] = moment(message.enqueued_at)
+    annotations[symbol("x-opt-sequence-number")] = message.sequence_number
+    annotations[symbol("x-opt-message-state")] = int32(_STATE_SCHEDULED if message.scheduled else 0)
     if message.lock is not None:
-        until = message.lock.until if message.lock.session is None else message.lock.session.until
-        annotations[symbol("x-opt-locked-until")] = _moment(until)
-    return annotations
+        annotations[symbol("x-opt-locked-until")] = moment((message.lock.session or message.lock).until)
+    application = raw.get(APPLICATION_PROPERTIES, b"")
+    if message.death is not None:
+        reasons = {
+            "DeadLetterReason": message.death.reason,
+            "DeadLetterErrorDescription": message.death.description,
+        }
+        kept = {key: value for key, value in values.get(APPLICATION_PROPERTIES, {}).items() if key not in reasons}
+        reasons = {key: value for key, value in reasons.items() if value}
+        application = encode(APPLICATION_PROPERTIES, kept | reasons)
+    header = encode(HEADER, [*_padded(values.get(HEADER), 4), uint(message.delivery_count)])
+    rest = [section.raw for section in found if section.code >= DATA]
+    return b"".join([header, encode(ANNOTATIONS, annotations), raw.get(PROPERTIES, b""), application, *rest])
 
 
-def _owned(value: Any) -> Any:
-    """A copy that outlives proton's buffer, of which binaries are views."""
-    match value:
-        case Described(descriptor=descriptor, value=inner):
-            return Described(descriptor, _owned(inner))
-        case memoryview():
-            return bytes(value)
-        case list():
-            return [_owned(part) for part in value]
-        case dict():
-            return {key: _owned(part) for key, part in value.items()}
-        case _:
-            return value
-
-
-def _moment(seconds: float) -> timestamp:
+def moment(seconds: float) -> timestamp:
+    """Seconds since the epoch in AMQP."""
     return timestamp(round(seconds * 1000))
 
 
-def _is_message(part: object) -> bool:
+def _malformed(text: str) -> Refusal:
+    return Refusal(400, text, "amqp:decode-error")
+
+
+def _is_message(part: bytes) -> bool:
     try:
-        return isinstance(part, bytes) and bool(sections(part))
-    except MalformedError:
+        return bool(sections(part))
+    except Refusal:
         return False
 
 
-def _list(values: dict[int, Any], code: int) -> list[Any]:
-    value = values.get(code, [])
-    if not isinstance(value, list):
-        raise MalformedError("a section is no list")
-    return value
-
-
-def _map(values: dict[int, Any], code: int) -> dict[Any, Any]:
-    value = values.get(code, {})
-    if not isinstance(value, dict):
-        raise MalformedError("a section is no map")
-    return value
-
-
-def _at(values: list[Any], index: int) -> Any:
-    return values[index] if index < len(values) else None
+def _padded(values: list[Any] | None, length: int) -> list[Any]:
+    """The first fields of a list: those at its end may be left out."""
+    return [*(values or []), *[None] * length][:length]
 
 
 def _identifier(value: Any) -> str | None:
     if value is None:
         return None
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return bytes(value).decode("utf-8", "replace") if isinstance(value, memoryview) else str(value)

@@ -4,21 +4,19 @@ from dataclasses import dataclass
 from uuid import UUID
 
 DEAD_LETTER_SUFFIX = "/$DeadLetterQueue"
-LOCK_DURATION = 60.0  # seconds; Azure's default
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class QueueSettings:
     """How a queue behaves; the defaults are Azure's (learn.microsoft.com, service-bus-quotas and the ARM schema).
 
-    `lock_duration`, `default_ttl`, `duplicate_detection_window` in seconds; None means without. A dead-letter
-    sub-queue has no `max_delivery_count`: what lies there leaves it only by being settled.
+    `lock_duration`, `default_ttl`, `duplicate_detection_window` in seconds; None means without.
     """
 
     name: str
     requires_session: bool = False
-    lock_duration: float = LOCK_DURATION
-    max_delivery_count: int | None = 10
+    lock_duration: float = 60.0
+    max_delivery_count: int = 10
     default_ttl: float | None = None
     dead_letter_on_expiry: bool = False
     duplicate_detection_window: float | None = None
@@ -36,29 +34,12 @@ class Incoming:
     scheduled_at: float | None = None
 
 
-@dataclass(slots=True)
-class SessionLock:
-    """One receiver's exclusive hold of a session. Identity, not the id, tells two holders of a session apart."""
-
-    session_id: str
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class MessageLock:
-    """The hold on one delivered message. In a session the session's lock counts, not `until`."""
-
-    token: UUID
-    until: float
-    session: SessionLock | None
-
-
 @dataclass(frozen=True, slots=True)
 class DeathCertificate:
     """Why a message was dead-lettered; empty strings are not shown to receivers."""
 
-    reason: str
-    description: str
+    reason: str = ""
+    description: str = ""
 
 
 @dataclass(slots=True)
@@ -72,4 +53,22 @@ class Message:
     scheduled: bool = False
     delivery_count: int = 0
     death: DeathCertificate | None = None
-    lock: MessageLock | None = None
+    lock: "MessageLock | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class SessionLock:
+    """One receiver's exclusive hold of a session. Identity, not the id, tells two holders of a session apart."""
+
+    session_id: str
+    until: float
+
+
+@dataclass(slots=True, eq=False)
+class MessageLock:
+    """The hold on one delivered message. In a session the session's lock counts, not `until`."""
+
+    token: UUID
+    message: Message
+    until: float
+    session: SessionLock | None

@@ -57,13 +57,13 @@ class QueueStore:
         noted = [(message_id, float(at)) for message_id, at in self._storage.load(_IDS + queue)]
         return sorted(noted, key=lambda one: one[1])
 
-    def reserve(self, queue: str, sequence_number: int) -> None:
-        """Note that numbers up to and including this one may have been given out."""
-        self._storage.put(_NUMBERS, queue, str(sequence_number))
+    def note_number(self, queue: str, number: int) -> None:
+        """Note the last sequence number given out."""
+        self._storage.put(_NUMBERS, queue, str(number))
 
-    def reserved(self, queue: str) -> int:
-        """The last number noted."""
-        return int(dict(self._storage.load(_NUMBERS)).get(queue, "0"))
+    def last_number(self, queue: str) -> int:
+        """The last sequence number given out."""
+        return int(self._storage.kept(_NUMBERS, queue, lambda: "0"))
 
 
 def _key(sequence_number: int) -> str:

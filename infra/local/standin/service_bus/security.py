@@ -1,14 +1,13 @@
-"""Shared access signatures, and what a connection has been granted by the tokens put into its $cbs node.
+"""Shared access signatures, and what they grant to the connection whose $cbs node they are put into.
 
 Source: learn.microsoft.com, service-bus-sas ("generate a shared access signature token"): the signature is
 base64(HMAC-SHA256(key, sr, newline, se)) with `sr` as it stands, encoded, in the token.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import unquote_plus, urlsplit
 
 from infra.local.standin.service_bus.errors import Refusal
@@ -24,36 +23,18 @@ class Grant:
     expires_at: float
     principal: str
 
-
-@dataclass(slots=True)
-class Grants:
-    """The grants of one connection."""
-
-    _grants: list[Grant] = field(default_factory=list)
-
-    def add(self, grant: Grant) -> None:
-        """A token was accepted; it replaces an earlier one for the same path."""
-        self._grants = [known for known in self._grants if known.path != grant.path] + [grant]
-
-    def principal(self, path: str, now: float) -> str | None:
-        """Who may use the entity at `path` by the tokens in force, or None."""
-        wanted = path.lower()
-        for grant in self._grants:
-            if grant.expires_at > now and _covers(grant.path, wanted):
-                return grant.principal
-        return None
+    def covers(self, path: str, now: float) -> bool:
+        """Whether it gives access to the entity at `path` now."""
+        return self.expires_at > now and _is_within(path.lower(), self.path)
 
 
 def verify_signature(token: str, audience: str, keys: dict[str, str], now: float) -> Grant:
     """The grant that a shared access signature gives for `audience`. Raises Refusal with Azure's codes."""
-    if not token.startswith(SIGNATURE_PREFIX):
-        raise _refused("MalformedToken", "The credential is malformed.")
-    fields = dict(part.partition("=")[::2] for part in token.removeprefix(SIGNATURE_PREFIX).split("&"))
     try:
-        resource, expiry = fields["sr"], int(fields["se"])
-        name = unquote_plus(fields["skn"])
+        fields = dict(part.split("=", 1) for part in token.removeprefix(SIGNATURE_PREFIX).split("&"))
+        resource, expiry, name = fields["sr"], int(fields["se"]), unquote_plus(fields["skn"])
         signature = base64.b64decode(unquote_plus(fields["sig"]), validate=True)
-    except (KeyError, ValueError, binascii.Error) as error:
+    except (KeyError, ValueError) as error:  # of which binascii.Error is one
         raise _refused("MalformedToken", "The credential is malformed.") from error
     key = keys.get(name, "")
     expected = hmac.digest(key.encode(), f"{resource}\n{expiry}".encode(), hashlib.sha256)
@@ -61,8 +42,8 @@ def verify_signature(token: str, audience: str, keys: dict[str, str], now: float
         raise _refused("InvalidSignature", "The token has an invalid signature.")
     if expiry <= now:
         raise _refused("ExpiredToken", "The token is expired.")
-    granted, wanted = _path(unquote_plus(resource)), _path(audience)
-    if not _covers(granted, wanted):
+    wanted = _path(audience)
+    if not _is_within(wanted, _path(unquote_plus(resource))):
         raise _refused("InvalidAudience", "The authorization header contains a token with a wrong audience.")
     return Grant(wanted, float(expiry), f"sas:{name}")
 
@@ -71,9 +52,9 @@ def _path(uri: str) -> str:
     return urlsplit(uri).path.strip("/").lower()
 
 
-def _covers(granted: str, wanted: str) -> bool:
-    return granted in ("", wanted) or wanted.startswith(granted + "/")
+def _is_within(path: str, granted: str) -> bool:
+    return granted in ("", path) or path.startswith(granted + "/")
 
 
 def _refused(code: str, text: str) -> Refusal:
-    return Refusal(401, "com.microsoft:auth-failed", f"{code}: {text}")
+    return Refusal(401, f"{code}: {text}", "com.microsoft:auth-failed")
