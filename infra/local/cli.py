@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import re
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -114,8 +115,10 @@ def _add_stack(found: _Commands) -> None:
         found, "up", "Start stand-in and app and keep them running; Ctrl-C ends both.", commands.up,
         "up --instances 2 --latency azure",
     )  # fmt: skip
-    up.add_argument("--instances", type=_count, default=1, metavar="N", help="app processes behind one front door")
-    up.add_argument("--base-port", type=_port, metavar="P", help="first of the ports; P itself is Bulkhead's API")
+    text = "app processes behind one front door"
+    up.add_argument("--instances", type=_whole(1, 32), default=1, metavar="N", help=text)
+    text = "first of the ports; P itself is Bulkhead's API"
+    up.add_argument("--base-port", type=_whole(1024, 65_000), metavar="P", help=text)
     up.add_argument("--latency", choices=sorted(LATENCY_MS), default="none", help="answer as slowly as Azure")
     text = "Run the main job to its end over a fresh state, and show what happened."
     _add(found, "demo", text, commands.demo, "demo", DEFAULT_STATE / "demo")
@@ -190,7 +193,7 @@ def _add_azure(found: _Commands) -> None:
     rule.add_argument("--service", choices=SERVICES, metavar="NAME", help=f"one of {', '.join(SERVICES)}")
     rule.add_argument("--operation", metavar="NAME", help="as the journal names it, such as list_keys")
     rule.add_argument("--target", metavar="TEXT", help="only targets that contain this")
-    rule.add_argument("--status", type=_status, metavar="CODE", help="answer with this error")
+    rule.add_argument("--status", type=_whole(400, 599), metavar="CODE", help="answer with this error")
     rule.add_argument("--retry-after", type=_positive, metavar="SECONDS", help="in the error; alone it means 429")
     rule.add_argument("--delay-ms", type=_positive, metavar="MS", help="answer later")
     rule.add_argument("--drop", choices=("request", "answer"), help="cut the connection before or after it is done")
@@ -212,22 +215,13 @@ def _add_journal(found: _Commands) -> None:
     journal.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
 
 
-def _count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 32:
-        raise argparse.ArgumentTypeError("must be 1 to 32")
-    return int(text)
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be {least} to {most}")
+        return int(text)
 
-
-def _port(text: str) -> int:
-    if not text.isdigit() or not 1024 <= int(text) <= 65_000:
-        raise argparse.ArgumentTypeError("must be 1024 to 65000")
-    return int(text)
-
-
-def _status(text: str) -> int:
-    if not text.isdigit() or not 400 <= int(text) <= 599:
-        raise argparse.ArgumentTypeError("must be 400 to 599")
-    return int(text)
+    return number
 
 
 def _positive(text: str) -> float:

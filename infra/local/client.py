@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -55,9 +54,7 @@ class Client:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
     async def control(self, method: str, path: str, body: Any = None) -> Any:
@@ -77,12 +74,7 @@ class Client:
         return str(answer["access_token"])
 
     async def api(
-        self,
-        method: str,
-        path: str,
-        token: str = "",
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
+        self, method: str, path: str, token: str = "", body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Reply:
         """Call Bulkhead's API; `path` begins behind `/api`. A `body` of bytes is sent as it is, others as JSON."""
         sent = dict(headers or {})
@@ -136,19 +128,12 @@ class Client:
                 raise
             # an attempt before this one got no further
             daemon = await self.control("POST", f"/daemons/{name}/rotate", {"credential": credential})
-        reply = await self.api(
-            "POST",
-            "/tenants",
-            token,
-            {
-                "name": display_name or name,
-                "application_id": deployed["application_id"],
-                "daemon_client_id": daemon["client_id"],
-                "credential": daemon["credential"],
-                "credential_name": daemon["credential_name"],
-                "vault": daemon["vault"],
-            },
-        )
+        body = {
+            "name": display_name or name, "application_id": deployed["application_id"],
+            "daemon_client_id": daemon["client_id"],
+        }  # fmt: skip
+        body |= {field: daemon[field] for field in ("credential", "credential_name", "vault")}
+        reply = await self.api("POST", "/tenants", token, body)
         if reply.status != 201:
             raise ControlError(f"Bulkhead did not register the tenant: {told(reply)}")
         registered: dict[str, Any] = reply.json

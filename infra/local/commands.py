@@ -84,9 +84,7 @@ async def request(options: Namespace) -> int:
     from infra.local.signing import QUEUE, REJECTED, HrSystem, put_on_queue  # noqa: PLC0415
 
     async with _client(options) as client:
-        tenant = await client.deployment(options.tenant)
-        audience = client.endpoints.env["BULKHEAD_API_AUDIENCE"]
-        system = HrSystem(options.state, options.tenant, tenant["directory_id"], audience)
+        system = HrSystem(options.state, await client.deployment(options.tenant), client.endpoints)
         await system.register_key(client)
         message = system.order(options.candidate, options.package)
         await put_on_queue(client.endpoints.service_bus_connection_string, [message])

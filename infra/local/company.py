@@ -38,18 +38,12 @@ class Company:
         return str(self.deployed["cosmos_account"])
 
     async def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        roles: tuple[str, ...] = ("Tenant.Admin",),
-        headers: Mapping[str, str] | None = None,
+        self, method: str, path: str, body: Any = None, *, roles: tuple[str, ...] = ("Tenant.Admin",), **more: Any
     ) -> Reply:
-        """Call Bulkhead's API as one of its users with these roles."""
+        """Call Bulkhead's API as one of its users with these roles; `more` as `Client.api` takes it."""
         if roles not in self._tokens:
             self._tokens[roles] = await self.client.token(self.name, roles)
-        return await self.client.api(method, path, self._tokens[roles], body, headers)
+        return await self.client.api(method, path, self._tokens[roles], body, **more)
 
     async def must(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
         """Like `call`, for the answer's body. Raises ControlError unless it is a success."""

@@ -31,9 +31,9 @@ class Lab:
         """The queues as the companies see them."""
         return Queues(self.client, self.state)
 
-    async def company(self, credential: str = "secret") -> Company:
-        """Deploy and register a company of a name of its own, with its HR system's key."""
-        company = await Company.found(self.client, f"c-{uuid.uuid4().hex[:12]}", credential)
+    async def company(self, credential: str = "secret", name: str = "", title: str | None = None) -> Company:
+        """Deploy and register a company, without a `name` one of its own, with its HR system's key."""
+        company = await Company.found(self.client, name or f"c-{uuid.uuid4().hex[:12]}", credential, title)
         await self.queues.system(company).register_key(self.client)
         return company
 

@@ -1,5 +1,6 @@
 """Looks for secrets, and for personal data, where neither may be: logs, messages, stored items, answers."""
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+type Pairs = Iterable[tuple[str, str]]
 
 _SHORTEST = 8  # characters of a secret; a shorter value would be found everywhere by chance
 _SHORTEST_PERSONAL = 5
@@ -29,7 +32,7 @@ class Scanned:
     leaks: tuple[Leak, ...]
 
 
-def scan(texts: Iterable[tuple[str, str]], forbidden: Iterable[tuple[str, str]]) -> Scanned:
+def scan(texts: Pairs, forbidden: Pairs) -> Scanned:
     """Look for every (kind, value) of `forbidden` in every (place, text)."""
     needles = set(forbidden)
     leaks: list[Leak] = []
@@ -73,19 +76,10 @@ def personal_data(candidate: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def stored_items(state: Path, *, account: str | None = None) -> Iterator[tuple[str, str]]:
     """Every item in the stand-in's Cosmos DB accounts, or in one account."""
     prefix = "cosmos/items/" + (f"{account}/" if account else "")
-    yield from _objects(state, prefix, "item")
-
-
-def _objects(state: Path, prefix: str, noun: str) -> Iterator[tuple[str, str]]:
-    database = sqlite3.connect(f"file:{state / 'state.db'}?mode=ro", uri=True)
-    try:
-        rows = database.execute(
-            "SELECT kind, key, value FROM objects WHERE kind >= ? AND kind < ?", (prefix, prefix + "~")
-        )
-        for kind, key, value in rows:
-            yield f"{noun} {kind}/{key}", value
-    finally:
-        database.close()
+    of_kind = "SELECT kind, key, value FROM objects WHERE kind >= ? AND kind < ?"
+    with contextlib.closing(sqlite3.connect(f"file:{state / 'state.db'}?mode=ro", uri=True)) as database:
+        for kind, key, value in database.execute(of_kind, (prefix, prefix + "~")):
+            yield f"item {kind}/{key}", value
 
 
 def _pieces(value: str) -> list[str]:

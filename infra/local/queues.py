@@ -1,6 +1,5 @@
 """The companies' HR systems and the queues that they share with Bulkhead."""
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -8,6 +7,7 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from azure.servicebus.aio import ServiceBusClient
 
@@ -17,8 +17,7 @@ from infra.local.signing import QUEUE, REJECTED, HrSystem, put_on_queue
 from infra.local.waiting import until
 
 _JOBS = "screenings"
-_POLL = 0.1  # seconds
-_LONGEST_WAIT = 15.0
+_LONGEST_WAIT = 15.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +29,7 @@ class Queues:
 
     def system(self, company: Company) -> HrSystem:
         """The HR system of a company."""
-        endpoints = self.client.endpoints
-        return HrSystem(
-            self.state, company.name, company.deployed["directory_id"], endpoints.env["BULKHEAD_API_AUDIENCE"]
-        )
+        return HrSystem(self.state, company.deployed, self.client.endpoints)
 
     async def put(self, messages: list[str]) -> None:
         """Put signed orders on the queue."""
@@ -76,16 +72,14 @@ class Queues:
             ServiceBusClient.from_connection_string(string) as client,
             client.get_queue_receiver(REJECTED) as receiver,
         ):
+
+            async def look() -> bool:
+                for message in await receiver.peek_messages(max_message_count=100):
+                    if (text := str(message)) in messages:
+                        properties: dict[Any, Any] = message.application_properties or {}
+                        found[text] = properties[b"reason"].decode()
+                return len(found) == len(messages)
+
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LONGEST_WAIT):
-                    while len(found) < len(messages):
-                        for message in await receiver.peek_messages(max_message_count=100):
-                            properties = message.application_properties or {}
-                            if (text := str(message)) in messages:
-                                found[text] = _text(properties.get(b"reason") or properties.get("reason"))
-                        await asyncio.sleep(_POLL)
+                await until(look, _LONGEST_WAIT)
         return found
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

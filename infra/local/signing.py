@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from infra.local.client import Client, ControlError, told
+from infra.local.endpoints import Endpoints
 from infra.local.screen import program
 
 QUEUE = "check-requests"
@@ -23,12 +25,12 @@ REJECTED = "check-requests-rejected"
 class HrSystem:
     """One tenant's HR system with its Ed25519 key, kept in the state directory."""
 
-    def __init__(self, state: Path, tenant: str, directory_id: str, audience: str) -> None:
-        """`directory_id` is the tenant's, `audience` that of Bulkhead's API."""
-        self._tenant = tenant
-        self._directory_id = directory_id
-        self._audience = audience
-        path = state / "hr_systems" / f"{tenant}.pem"
+    def __init__(self, state: Path, deployed: Mapping[str, Any], endpoints: Endpoints) -> None:
+        """`deployed` is what Azure knows of the tenant."""
+        self._tenant = str(deployed["name"])
+        self._issuer = deployed["directory_id"]
+        self._audience = endpoints.env["BULKHEAD_API_AUDIENCE"]
+        path = state / "hr_systems" / f"{self._tenant}.pem"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(
@@ -37,13 +39,7 @@ class HrSystem:
         key = load_pem_private_key(path.read_bytes(), None)
         assert isinstance(key, Ed25519PrivateKey)  # noqa: S101 - written above
         self._key = key
-        self.key_id = f"{tenant}-hr"
-
-    @property
-    def public_jwk(self) -> dict[str, Any]:
-        """The key that the tenant registers."""
-        jwk = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(self._key.public_key()))
-        return {**jwk, "kid": self.key_id, "alg": "EdDSA", "use": "sig"}
+        self.key_id = f"{self._tenant}-hr"
 
     async def register_key(self, client: Client) -> None:
         """Register the public key beside those that the tenant has. Raises ControlError."""
@@ -54,10 +50,11 @@ class HrSystem:
                 f"Bulkhead does not know the tenant '{self._tenant}' ({told(current)}). "
                 f"Register it with: {program()} tenant register {self._tenant}"
             )
-        keys = [key for key in current.json["signing_keys"] if key["kid"] != self.key_id]
-        if len(keys) < len(current.json["signing_keys"]):
+        keys = current.json["signing_keys"]
+        if any(key["kid"] == self.key_id for key in keys):
             return
-        body = {"keys": [*keys, self.public_jwk]}
+        jwk = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(self._key.public_key()))
+        body = {"keys": [*keys, {**jwk, "kid": self.key_id, "alg": "EdDSA", "use": "sig"}]}
         reply = await client.api("PUT", "/tenant/signing_keys", token, body, {"If-Match": current.headers["ETag"]})
         if reply.status != 200:
             raise ControlError(f"Bulkhead refused the key: {told(reply)}")
@@ -66,7 +63,7 @@ class HrSystem:
         """A signed order (a compact JWS), good for an hour. `claims` and `key_id` replace what is true."""
         now = int(time.time())
         content = {
-            "iss": self._directory_id, "aud": self._audience, "jti": secrets.token_hex(16),
+            "iss": self._issuer, "aud": self._audience, "jti": secrets.token_hex(16),
             "iat": now, "exp": now + 3600, "candidate_id": candidate_id, "package": package,
         }  # fmt: skip
         return jwt.encode(content | claims, self._key, algorithm="EdDSA", headers={"kid": key_id or self.key_id})

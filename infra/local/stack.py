@@ -41,11 +41,6 @@ class Ports:
     instances: int
 
     @property
-    def front_door(self) -> int:
-        """Where Bulkhead's API is."""
-        return self.first
-
-    @property
     def stand_in(self) -> int:
         """The first of the stand-in's three."""
         return self.first + 1
@@ -143,7 +138,7 @@ class Stack:
         count = self._ports.instances
         names = ["functions"] if count == 1 else [f"functions-{number + 1}" for number in range(count)]
         ports = {name: self._ports.instance(number) for number, name in enumerate(names)}
-        await self._apps.start(PROJECT, ports, env, self.state, front_door_port=self._ports.front_door)
+        await self._apps.start(PROJECT, ports, env, self.state, front_door_port=self._ports.first)
         return [process.url for process in self._apps.processes.values()]
 
     async def _start_stand_in(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shlex
-import signal
 import time
 from argparse import Namespace
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from infra.local import endpoints
 from infra.local.endpoints import DEFAULT_STATE, Endpoints
+from infra.local.processes import told_to_end
 from infra.local.screen import Screen, program, table
 from infra.local.stack import Ports, Stack, choose_ports
 
@@ -20,9 +20,7 @@ _USUAL_PORT = 7071  # that of Azure Functions Core Tools
 async def run(options: Namespace) -> int:
     """Start, wait for SIGTERM or Ctrl-C, end. Raises RunningError, StartError."""
     began = time.monotonic()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = told_to_end()
     with endpoints.lock(options.state):  # who runs here already is the better answer than whose ports are in use
         ports = choose_ports(options.instances, options.base_port, rather=_USUAL_PORT)
     stack = Stack(options.state, ports=ports, latency=options.latency)
@@ -65,33 +63,24 @@ def _welcome(found: Endpoints, ports: Ports, options: Namespace, seconds: float)
             "yellow",
         )
     screen.line()
-    rows: list[tuple[str, ...]] = [
+    processes = found.apps["data"]
+    rows = [
         ("Bulkhead's API", f"{found.functions}/api", "what it offers: docs/api.md and /api/openapi.json"),
+        *([("  its processes", " ".join(processes), "")] if len(processes) > 1 else []),
         ("stand-in", found.stand_in, "plays Azure, users, customers: the commands below speak to it"),
         ("state and logs", f"{state} and {state / 'logs'}", "the next start goes on from here"),
     ]
-    if len(found.apps["data"]) > 1:
-        rows.insert(1, ("  its processes", " ".join(found.apps["data"]), ""))
     for row in table(rows):
         screen.line(row)
-    for text, lines in (
-        (
-            "In another terminal, as the publisher's staff:",
-            [f'curl -H "Authorization: Bearer $({command} token --publisher{option})" {found.functions}/api/tenants'],
-        ),
-        (
-            "A customer of your own, and a token of its administrator:",
-            [
-                f"{command} tenant deploy acme{option} && {command} tenant register acme{option}",
-                f"{command} token --tenant acme{option}",
-            ],
-        ),
-        (
-            "Who does what to which target, live; and everything else:",
-            [f"{command} journal --follow{option}", f"{command} --help"],
-        ),
-    ):
-        screen.line()
-        screen.line(text)
-        for line in lines:
-            screen.line(f"  {line}", "blue")
+    for line in f"""
+In another terminal, as the publisher's staff:
+  curl -H "Authorization: Bearer $({command} token --publisher{option})" {found.functions}/api/tenants
+
+A customer of your own, and a token of its administrator:
+  {command} tenant deploy acme{option} && {command} tenant register acme{option}
+  {command} token --tenant acme{option}
+
+Who does what to which target, live; and everything else:
+  {command} journal --follow{option}
+  {command} --help""".splitlines():
+        screen.line(screen.paint(line, "blue") if line.startswith(" ") else line)

@@ -19,7 +19,7 @@ async def test_every_claim_holds(lab: Lab) -> None:
     checks = Checks(Screen(stream))
     before = dict(os.environ)
     try:
-        await Story(lab.client, checks.screen, checks, lab.state, lab.queues).tell()
+        await Story(lab, checks).tell()
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -6,124 +6,101 @@ from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 
-from infra.local.client import Client
+from infra.local.client import Reply
 from infra.local.company import Company
 from infra.local.demo.checks import Checks
 from infra.local.demo.intruder import Intruder, refusal
-from infra.local.queues import Queues
+from infra.local.lab import Lab
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
     """Company `a` against company `b`. `old_key` is a key of `a` that has been regenerated since."""
 
-    client: Client
+    lab: Lab
     checks: Checks
     intruder: Intruder
-    queues: Queues
     a: Company
     b: Company
     old_key: str
 
     async def users(self) -> None:
         """Tokens of users, with Bulkhead's API."""
-        a, b = self.a, self.b
-        report = (await b.reports())[0]["id"]
-        roles = ("Tenant.Admin",)
-        for who, status, reply in (
-            (
-                f"{a.name}'s administrator asks for {b.name}'s report",
-                404,
-                await a.call("GET", f"/reports/{report}"),
-            ),
-            (
-                f"the same, naming {b.name} in the header Bulkhead-Tenant",
-                404,
-                await a.call("GET", f"/reports/{report}", headers={"Bulkhead-Tenant": b.id}),
-            ),
-            (
-                f"the same, with a forged token of {b.name}'s administrator",
-                401,
-                await self.client.api(
-                    "GET", f"/reports/{report}", await self.client.token(b.name, roles, key="forged")
-                ),
-            ),
-            (
-                f"the same, with a token of {a.name}'s directory that claims to be of {b.name}'s",
-                401,
-                await self.client.api(
-                    "GET",
-                    f"/reports/{report}",
-                    await self.client.token(a.name, roles, overrides={"tid": b.deployed["directory_id"]}),
-                ),
-            ),
-            (
-                f"{b.name}'s own user asks for the report, without a role for reports",
-                403,
-                await b.call("GET", f"/reports/{report}", roles=("Candidates.ReadWrite",)),
-            ),
-            (
-                f"{a.name}'s administrator takes the role Publisher.Operate and lists all tenants",
-                403,
-                await a.call("GET", "/tenants", roles=("Publisher.Operate",)),
-            ),
-        ):
-            seen = f"{reply.status} {reply.json.get('type', '').rpartition(':')[2]}"
-            self.checks.expect(reply.status == status, f"refused: {who}", seen)
+        a, b, client = self.a, self.b, self.lab.client
+        path = f"/reports/{(await b.reports())[0]['id']}"
+        admin = ("Tenant.Admin",)
+        forged = await client.token(b.name, admin, key="forged")
+        posing = await client.token(a.name, admin, overrides={"tid": b.deployed["directory_id"]})
+        await self._answered(404, f"{a.name}'s administrator asks for {b.name}'s report", a.call("GET", path))
+        await self._answered(
+            404, f"the same, naming {b.name} in the header Bulkhead-Tenant",
+            a.call("GET", path, headers={"Bulkhead-Tenant": b.id}),
+        )  # fmt: skip
+        await self._answered(
+            401, f"the same, with a forged token of {b.name}'s administrator", client.api("GET", path, forged)
+        )
+        await self._answered(
+            401, f"the same, with a token of {a.name}'s directory that claims to be of {b.name}'s",
+            client.api("GET", path, posing),
+        )  # fmt: skip
+        await self._answered(
+            403, f"{b.name}'s own user asks for the report, without a role for reports",
+            b.call("GET", path, roles=("Candidates.ReadWrite",)),
+        )  # fmt: skip
+        await self._answered(
+            403, f"{a.name}'s administrator takes the role Publisher.Operate and lists all tenants",
+            a.call("GET", "/tenants", roles=("Publisher.Operate",)),
+        )  # fmt: skip
 
     async def identities(self) -> None:
         """Identities and keys, with Azure's own SDKs."""
-        a, b, intruder = self.a, self.b, self.intruder
-        daemon = await intruder.daemon(a)
-        service = intruder.managed_identity("BULKHEAD_IDENTITY_CLIENT_ID")
-        control = intruder.managed_identity("BULKHEAD_CONTROL_IDENTITY_CLIENT_ID")
-        try:
-            keys = await intruder.list_keys(daemon, a)
+        a, b, intruder, refused = self.a, self.b, self.intruder, self._refused
+        async with (
+            await intruder.daemon(a) as daemon,
+            intruder.managed_identity("BULKHEAD_IDENTITY_CLIENT_ID") as service,
+            intruder.managed_identity("BULKHEAD_CONTROL_IDENTITY_CLIENT_ID") as control,
+        ):
+            key = (await intruder.list_keys(daemon, a))["primary"]
             self.checks.expect(
-                bool(await intruder.read_reports(a, keys["primary"])),
+                bool(await intruder.read_reports(a, key)),
                 f"allowed: {a.name}'s daemon lists its own account's keys, and they open it",
                 "or what follows would prove nothing",
             )
-            await self._refused(403, f"{a.name}'s daemon lists {b.name}'s keys", intruder.list_keys(daemon, b))
-            await self._refused(
-                403, f"the data plane's managed identity lists {a.name}'s keys", intruder.list_keys(service, a)
-            )
-            await self._refused(
-                403, f"the control plane's managed identity lists {a.name}'s keys", intruder.list_keys(control, a)
-            )
-            await self._refused(
-                401, f"{a.name}'s key opens {b.name}'s account", intruder.read_reports(b, keys["primary"])
-            )
-            await self._refused(
-                401, f"{a.name}'s key from before its regeneration opens its own account",
-                intruder.read_reports(a, self.old_key),
-            )  # fmt: skip
-        finally:
-            for credential in (daemon, service, control):
-                await credential.close()
+            await refused(403, f"{a.name}'s daemon lists {b.name}'s keys", intruder.list_keys(daemon, b))
+            for plane, identity in (("data", service), ("control", control)):
+                who = f"the {plane} plane's managed identity lists {a.name}'s keys"
+                await refused(403, who, intruder.list_keys(identity, a))
+            await refused(401, f"{a.name}'s key opens {b.name}'s account", intruder.read_reports(b, key))
+            who = f"{a.name}'s key from before its regeneration opens its own account"
+            await refused(401, who, intruder.read_reports(a, self.old_key))
 
     async def messages(self, sent: str, candidate_id: str) -> None:
         """The queue of signed orders. `sent` is an order of `b` that was carried out before."""
-        a, b = self.a, self.b
+        a, b, queues = self.a, self.b, self.lab.queues
         before = {report["id"] for report in await b.reports()}
-        forged = self.queues.system(a).order(
-            candidate_id, "essential", key_id=self.queues.system(b).key_id, iss=b.deployed["directory_id"]
+        forged = queues.system(a).order(
+            candidate_id, "essential", key_id=queues.system(b).key_id, iss=b.deployed["directory_id"]
         )
         unsigned = sent.rpartition(".")[0] + "."
-        await self.queues.send([forged, unsigned, sent])
-        rejected = await self.queues.rejected([forged, unsigned])
-        for text, reason, who in (
-            (forged, "bad_signature", f"an order signed by {a.name} in {b.name}'s name"),
-            (unsigned, "bad_signature", f"{b.name}'s order with its signature cut off"),
+        await queues.send([forged, unsigned, sent])
+        rejected = await queues.rejected([forged, unsigned])
+        for text, who in (
+            (forged, f"an order signed by {a.name} in {b.name}'s name"),
+            (unsigned, f"{b.name}'s order with its signature cut off"),
         ):
             seen = rejected.get(text, "not rejected")
-            self.checks.expect(seen == reason, f"refused: {who}, and moved to check-requests-rejected", seen)
+            self.checks.expect(seen == "bad_signature", f"refused: {who}, and moved to check-requests-rejected", seen)
         after = {report["id"] for report in await b.reports()}
         self.checks.expect(
             after == before,
             f"without effect: {b.name}'s order sent a second time (same jti)",
             f"{len(after)} reports, as before",
         )
+
+    async def _answered(self, status: int, who: str, attempt: Awaitable[Reply]) -> None:
+        reply = await attempt
+        seen = f"{reply.status} {reply.json.get('type', '').rpartition(':')[2]}"
+        self.checks.expect(reply.status == status, f"refused: {who}", seen)
 
     async def _refused(self, status: int, who: str, attempt: Awaitable[Any]) -> None:
         try:

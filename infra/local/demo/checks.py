@@ -1,6 +1,6 @@
 """What the demonstration claims, and whether it held."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from infra.local.screen import Screen
 
@@ -31,7 +31,3 @@ class Checks:
     def failed(self) -> list[Check]:
         """The claims that did not hold."""
         return [check for check in self.all if not check.held]
-
-    def as_json(self) -> list[dict[str, object]]:
-        """For `--json`."""
-        return [asdict(check) for check in self.all]

@@ -2,7 +2,6 @@
 
 import os
 import ssl
-from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -34,9 +33,7 @@ class Intruder:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
     def managed_identity(self, setting: str) -> ManagedIdentityCredential:

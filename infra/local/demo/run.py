@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import aiohttp
@@ -14,7 +15,7 @@ from infra.local import endpoints
 from infra.local.client import Client, ControlError
 from infra.local.demo.checks import Checks
 from infra.local.demo.story import Story
-from infra.local.queues import Queues
+from infra.local.lab import Lab
 from infra.local.screen import Screen
 from infra.local.stack import Stack
 
@@ -35,7 +36,7 @@ async def run(state: Path, *, as_json: bool) -> int:
         async with asyncio.timeout(_LIMIT):
             async with Client(await stack.start()) as client:
                 screen.line(f"Started in {time.monotonic() - began:.1f} s: {client.endpoints.functions}", "dim")
-                await Story(client, screen, checks, state, Queues(client, state)).tell()
+                await Story(Lab(client, state), checks).tell()
     except TimeoutError:
         checks.expect(False, f"everything is done within {_LIMIT:.0f} s")  # noqa: FBT003 - reads as assert does
     except (ControlError, AzureError, aiohttp.ClientError) as error:
@@ -48,7 +49,8 @@ async def run(state: Path, *, as_json: bool) -> int:
 def sum_up(checks: Checks, screen: Screen, state: Path, seconds: float, *, as_json: bool) -> int:
     """Say whether all claims held; gives the exit code."""
     if as_json:
-        print(json.dumps({"ok": not checks.failed, "seconds": round(seconds, 1), "checks": checks.as_json()}))
+        claims = [asdict(check) for check in checks.all]
+        print(json.dumps({"ok": not checks.failed, "seconds": round(seconds, 1), "checks": claims}))
     screen.line()
     if not checks.failed:
         screen.line(f"All {len(checks.all)} claims held, in {seconds:.0f} s.", "bold", "green")

@@ -2,20 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from infra.local import journal, leaks, people
-from infra.local.client import Client
 from infra.local.company import Company
 from infra.local.demo.attempts import Attempts
 from infra.local.demo.checks import Checks
 from infra.local.demo.intruder import Intruder
+from infra.local.lab import Lab
 from infra.local.people import Sample
-from infra.local.queues import Queues
-from infra.local.screen import Screen, table
+from infra.local.screen import table
 
 _A, _B = "contoso", "fabrikam"
 _POLL = 0.25  # seconds
@@ -23,18 +20,18 @@ _HELD_MS = 1200  # long enough for a key to be regenerated meanwhile
 _FINISHED = ("complete", "canceled", "paused")
 
 
-@dataclass(slots=True)
 class Story:
     """Plays everybody: the customers, the publisher's administrator, a reviewer, an intruder."""
 
-    client: Client
-    screen: Screen
-    checks: Checks
-    state: Path
-    queues: Queues
-    a: Company = field(init=False)
-    b: Company = field(init=False)
-    samples: dict[str, Sample] = field(default_factory=dict)  # by candidate id
+    def __init__(self, lab: Lab, checks: Checks) -> None:
+        self.lab = lab
+        self.client = lab.client
+        self.queues = lab.queues
+        self.checks = checks
+        self.screen = checks.screen
+        self.a: Company
+        self.b: Company
+        self.samples: dict[str, Sample] = {}  # by candidate id
 
     async def tell(self) -> None:
         """Everything, in order."""
@@ -42,15 +39,14 @@ class Story:
         await self._candidates()
         first = await self._one_report()
         async with Intruder(self.client.endpoints) as intruder:
-            daemon = await intruder.daemon(self.a)
-            old_key = (await intruder.list_keys(daemon, self.a))["primary"]
-            await daemon.close()
+            async with await intruder.daemon(self.a) as daemon:
+                old_key = (await intruder.list_keys(daemon, self.a))["primary"]
             sent = await self._all_reports()
             await self._review()
             await self._results()
             await self._five_steps(first)
             self.screen.heading(f"What {_A} tries on {_B}: its users, its daemon, its keys, its orders")
-            attempts = Attempts(self.client, self.checks, intruder, self.queues, self.a, self.b, old_key)
+            attempts = Attempts(self.lab, self.checks, intruder, self.a, self.b, old_key)
             await attempts.users()
             await attempts.identities()
             await attempts.messages(sent, self._of(self.b)[0])
@@ -58,15 +54,12 @@ class Story:
 
     async def _companies(self) -> None:
         self.screen.heading("Two companies deploy the managed application, and are registered")
-        self.a = await Company.found(self.client, _A, "secret", "Contoso Staffing")
-        self.b = await Company.found(self.client, _B, "certificate", "Fabrikam Logistics")
-        rows = [
+        self.a = await self.lab.company("secret", _A, "Contoso Staffing")
+        self.b = await self.lab.company("certificate", _B, "Fabrikam Logistics")
+        self._print([
             (one.name, f"account {one.account}", f"daemon signs in with a {one.registered['credential']}", one.id)
             for one in (self.a, self.b)
-        ]
-        self._print(rows)
-        for company in (self.a, self.b):
-            await self.queues.system(company).register_key(self.client)
+        ])  # fmt: skip
 
     async def _candidates(self) -> None:
         samples = people.samples()
@@ -102,7 +95,7 @@ class Story:
         self.screen.heading(f"Checks are ordered: by {_A} over HTTP, by {_B} over the queue, signed")
         system = self.queues.system(self.b)
         orders = [system.order(candidate_id, "essential") for candidate_id in over_queue]
-        _, since = await self.client.journal()
+        since = await self.lab.now()
         # Two jobs are held on their way to the account, until the key with which they were signed is no more.
         held = {
             "service": "cosmos", "operation": "replace_item", "target": f"{self.a.account}/dbs/bulkhead/colls/reports",
@@ -118,45 +111,34 @@ class Story:
         await regenerating
         await self.client.control("DELETE", "/faults")
         entries, _ = await self.client.journal(since)
-        refused = [
-            entry["correlation_id"]
-            for entry in entries
-            if journal.step(entry) == "5" and entry["status"] == 401 and self.a.account in entry["target"]
-        ]
+        refused = sum(
+            journal.step(one) == "5" and one["status"] == 401 and self.a.account in one["target"] for one in entries
+        )
         self.checks.expect(
-            bool(refused),
+            refused > 0,
             "jobs that held the old key were refused, fetched the new one and finished",
-            f"{len(refused)} refused" if refused else "none was refused",
+            f"{refused or 'none'} refused",
         )
         return orders[0]
 
     async def _regenerate(self, since: int) -> None:
         """Once jobs of `a` hold its keys, its administrator regenerates them."""
-        while True:
-            entries, _ = await self.client.journal(since)
-            if any(_is_job_of(entry, self.a) for entry in entries):
-                break
-            await asyncio.sleep(_POLL / 5)
+        # only jobs look whether consent still stands
+        consent = f"{self.a.account}/dbs/bulkhead/colls/candidates/docs/auth_"
+        await self.lab.seen(since, operation="read_item", target=consent, within=60)
         await self.a.regenerate("primary", "primaryReadonly")
         self.screen.erase()
         self.screen.line(f"  in the middle, {_A}'s administrator regenerates its primary and primary read-only key")
 
     async def _wait(self, count: int) -> None:
-        began, shown = time.monotonic(), -1
-        while True:
-            reports = await self._reports()
-            finished = sum(report["status"] in _FINISHED for report in reports)
-            text = f"  {time.monotonic() - began:4.1f} s  {finished} of {count} reports are through"
-            if self.screen.is_terminal:
-                self.screen.passing(text)
-            elif finished != shown:
-                self.screen.line(text)
-            shown = finished
-            if finished == count:
-                break
+        began, finished = time.monotonic(), 0
+        while finished < count:
             await asyncio.sleep(_POLL)
+            finished = sum(report["status"] in _FINISHED for report in await self._reports())
+            text = f"  {finished} of {count} reports are through, {time.monotonic() - began:.1f} s after the orders"
+            self.screen.passing(text)
         self.screen.erase()
-        self.screen.line(f"  all {count} reports are through, {time.monotonic() - began:.1f} s after the orders")
+        self.screen.line(text)
 
     async def _review(self) -> None:
         self.screen.heading("A likeness of names is no proof: a person looks at what waits")
@@ -204,8 +186,7 @@ class Story:
         record = next(
             one for one in reversed(log) if (one["action"], one["object_id"]) == ("screenings.run", report["id"])
         )
-        entries, _ = await self.client.journal()
-        mine = [entry for entry in entries if entry["correlation_id"] == record["request_id"]]
+        mine = await self.lab.seen(1, correlation_id=record["request_id"])
         names = await self.client.names()
         rows = [
             (journal.step(one), journal.STEPS[journal.step(one)], journal.clock(one),
@@ -228,30 +209,27 @@ class Story:
     async def _leaks(self) -> None:
         self.screen.heading("Looking for every secret ever issued, and for the candidates' personal data")
         issued = (await self.client.control("GET", "/secrets"))["secrets"]
-        messages = [
-            (f"message in {message['queue']}", message["text"])
-            for message in (await self.client.control("GET", "/messages"))["messages"]
-        ]
-        logs = list(leaks.logs(self.state))
-        items = list(leaks.stored_items(self.state))
+        sent = (await self.client.control("GET", "/messages"))["messages"]
+        messages = [(f"message in {message['queue']}", message["text"]) for message in sent]
+        state = self.lab.state
+        logs = list(leaks.logs(state))
+        items = list(leaks.stored_items(state))
         answers = [("an answer of the API", text) for text in self.client.answers]
         secrets = list(leaks.secrets(issued))
         for noun, texts in (("log files", logs), ("messages", messages), ("stored items", items), ("answers", answers)):
             self._scan(f"{len(issued)} secrets", noun, texts, secrets)
         personal = [piece for sample in self.samples.values() for piece in leaks.personal_data(sample["candidate"])]
-        registry = list(leaks.stored_items(self.state, account="bulkhead-registry"))
+        registry = list(leaks.stored_items(state, account="bulkhead-registry"))
         for noun, texts in (("log files", logs), ("messages", messages), ("items of the registry", registry)):
             self._scan("personal data", noun, texts, personal)
-        own = leaks.scan(leaks.stored_items(self.state, account=self.a.account), personal)
+        own = leaks.scan(leaks.stored_items(state, account=self.a.account), personal)
         self.checks.expect(
             bool(own.leaks),
             "the same search finds personal data where it belongs: in the tenant's own account",
             f"{len(own.leaks)} times",
         )
 
-    def _scan(
-        self, what: str, noun: str, texts: Iterable[tuple[str, str]], forbidden: Iterable[tuple[str, str]]
-    ) -> None:
+    def _scan(self, what: str, noun: str, texts: leaks.Pairs, forbidden: leaks.Pairs) -> None:
         found = leaks.scan(texts, forbidden)
         places = sorted({f"{leak.kind} in {leak.place}" for leak in found.leaks})
         seen = "; ".join(places[:3]) if places else f"{found.texts} searched, {found.bytes / 1000:.0f} kB"
@@ -264,14 +242,6 @@ class Story:
     def _print(self, rows: Sequence[tuple[str, ...]]) -> None:
         for row in table(rows):
             self.screen.line(row)
-
-
-def _is_job_of(entry: journal.Entry, company: Company) -> bool:
-    """Whether a job of the company is at work, which holds a key then: only jobs look whether consent still stands."""
-    return (
-        entry["operation"] == "read_item"
-        and f"{company.account}/dbs/bulkhead/colls/candidates/docs/auth_" in entry["target"]
-    )
 
 
 def _name(sample: Sample) -> str:
