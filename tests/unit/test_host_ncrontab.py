@@ -55,6 +55,7 @@ def test_the_next_run(expression: str, moment: str, expected: str) -> None:
         "R * * * * *",
         "@daily",
         "0 0 0 ? * *",
+        "00:05:00",  # a time span, which App Service plans alone have
     ],
 )
 def test_what_is_no_schedule(expression: str) -> None:

@@ -49,6 +49,10 @@ def values(template: str, path: str) -> dict[str, str] | None:
         (r"{id:regex(^cand_\w{{3}}$)}", "/cand_abc", {"id": "cand_abc"}),
         (r"{id:regex(^cand_\w{{3}}$)}", "/cand_ab", None),
         ("{id:int?}", "/", {}),
+        ("api/{a?}/{b=2}", "/api/1", {"a": "1", "b": "2"}),
+        # TemplateMatcher.cs: a segment may be absent only with all that follow it
+        ("api/{a?}/b", "/api/b", None),
+        ("api/{a?}/b", "/api", None),
     ],
 )
 def test_a_template_matches_as_asp_net_core_does(template: str, path: str, expected: dict[str, str] | None) -> None:
@@ -80,7 +84,13 @@ def test_the_method_chooses_among_routes_of_one_path() -> None:
     assert table.find("DELETE", "/items") is None
 
 
-@pytest.mark.parametrize("template", ["{id:nonsense}", "{id:min}", "a/{", "{*rest}/b", "{}", "{a}{b}"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{id:nonsense}", "{id:min}", "{id:min(x)}", "{id:alpha(1)}", "{id:regex([)}", "a/{", "{*rest}/b", "{}",
+        "{a}{b}",
+    ],
+)  # fmt: skip
 def test_a_template_that_is_no_route_ends_the_start(template: str) -> None:
     with pytest.raises(StartError):
         Route(template, frozenset(), "it")

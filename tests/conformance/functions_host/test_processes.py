@@ -41,6 +41,7 @@ def test_log_lines_are_those_of_core_tools(bench: Bench) -> None:
     assert "ValueError('details that no client may see')" in log
     assert "\n[2000-01-01" not in log  # a record's further lines cannot pass for records
     assert "Functions.quiet'" not in log  # logging.logLevel
+    assert "not so loud" not in log
     assert "hidden-" not in log
     assert "ConnectionState" not in log  # the receivers' SDK
 

@@ -108,6 +108,7 @@ def blocks(req: func.HttpRequest) -> str:
 
 @more.route(route="quiet")
 async def quiet(req: func.HttpRequest) -> func.HttpResponse:
+    log.info("not so loud")
     return func.HttpResponse("shh")
 
 
