@@ -15,7 +15,6 @@ import pytest
 from azure.identity.aio import ManagedIdentityCredential
 
 from infra.local import leaks
-from infra.local.waiting import until
 from shared import telemetry
 from shared.access.broker import Broker
 from shared.access.documents import Documents
@@ -63,7 +62,6 @@ class Chain:
         telemetry.quieten_sdks()
         # aiohttp made its one verifying context at import, before this stand-in's authority was there.
         aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(cafile=cloud.endpoints.ca_bundle)
-        self._files = len(asyncio.get_running_loop()._selector.get_map())
         self.cloud = cloud
         self.clock = MovableClock(cloud)
         self._session = open_session()
@@ -87,15 +85,7 @@ class Chain:
         await self._accounts.close()
         await self._registry_client.close()
         await self._session.close()
-        await until(self._hung_up, 5)
         self.cloud._shift = 0.0
-
-    async def _hung_up(self) -> bool:
-        """Whether every connection is closed. That of a request that was given up still says goodbye, as TLS does.
-
-        A test that collects its garbage would fail for it.
-        """
-        return len(asyncio.get_running_loop()._selector.get_map()) <= self._files
 
     async def register(self, deployed: Any, kind: CredentialKind = "secret") -> Tenant:
         """Put a deployed tenant into the registry."""

@@ -3,6 +3,8 @@
 Tests marked `standin` use what Azure itself does not offer (faults, journal, a clock that can be moved).
 """
 
+import asyncio
+import inspect
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -16,6 +18,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.identity.aio import ClientSecretCredential
 from azure.keyvault.secrets.aio import SecretClient
 
+from infra.local.waiting import until
 from tests.conformance.cloud import VARIABLE, Cloud, Deployed, StandInCloud, given
 
 type SignIn = Callable[[Deployed], Awaitable[ClientSecretCredential]]
@@ -48,6 +51,29 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
             patch.setenv(name, value)
         yield cloud
     cloud.stop()
+
+
+@pytest.fixture(autouse=True)
+def ends_its_calls(request: pytest.FixtureRequest) -> None:
+    """A test's loop is closed once its connections are."""
+    if inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("hung_up")
+
+
+@pytest.fixture
+async def hung_up() -> AsyncIterator[None]:
+    """Waits at the end for goodbyes, which TLS says after a client has closed: more of them when the machine is busy.
+
+    Else a later test that happens to collect garbage would fail for an unclosed socket of this one.
+    """
+    files = asyncio.get_running_loop()._selector.get_map()
+    before = len(files)
+    yield
+
+    async def look() -> bool:
+        return len(files) <= before
+
+    await until(look, 10)
 
 
 @pytest.fixture(autouse=True)
