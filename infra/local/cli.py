@@ -79,11 +79,8 @@ type _Commands = "argparse._SubParsersAction[_Parser]"  # noqa: SLF001 - argpars
 
 def parser() -> argparse.ArgumentParser:
     """The parser of everything; `run` of what it gives is the command's coroutine function."""
-    made = _Parser(
-        prog=PROGRAM,
-        description="Bulkhead on an embedded stand-in for Azure, on this machine.",
-        example="up",
-    )
+    text = "Bulkhead on an embedded stand-in for Azure, on this machine."
+    made = _Parser(prog=PROGRAM, description=text, example="up")
     found = made.add_subparsers(required=True, metavar="COMMAND")
     _add_stack(found)
     _add_tenants(found)
@@ -93,15 +90,9 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _add(
-    found: _Commands,
-    name: str,
-    description: str,
-    run: commands.Command,
-    example: str,
-    state: Path = DEFAULT_STATE,
-) -> _Parser:
-    made = found.add_parser(name, help=description, description=description, example=example)
+def _add(found: _Commands, run: commands.Command, example: str, state: Path = DEFAULT_STATE) -> _Parser:
+    """A command, named and described by the function that carries it out."""
+    made = found.add_parser(run.__name__, help=run.__doc__, description=run.__doc__, example=example)
     made.set_defaults(run=run)
     made.add_argument(
         "--state", type=Path, default=state, metavar="DIR", help="directory of the stack (default: %(default)s)"
@@ -111,44 +102,31 @@ def _add(
 
 
 def _add_stack(found: _Commands) -> None:
-    up = _add(
-        found, "up", "Start stand-in and app and keep them running; Ctrl-C ends both.", commands.up,
-        "up --instances 2 --latency azure",
-    )  # fmt: skip
+    up = _add(found, commands.up, "up --instances 2 --latency azure")
     text = "app processes behind one front door"
     up.add_argument("--instances", type=_whole(1, 32), default=1, metavar="N", help=text)
     text = "first of the ports; P itself is Bulkhead's API"
     up.add_argument("--base-port", type=_whole(1024, 65_000), metavar="P", help=text)
     up.add_argument("--latency", choices=sorted(LATENCY_MS), default="none", help="answer as slowly as Azure")
-    text = "Run the main job to its end over a fresh state, and show what happened."
-    _add(found, "demo", text, commands.demo, "demo", DEFAULT_STATE / "demo")
+    _add(found, commands.demo, "demo", DEFAULT_STATE / "demo")
 
 
 def _add_tenants(found: _Commands) -> None:
     text = "Deploy, register or delete a tenant."
     tenant = found.add_parser("tenant", help=text, description=text, example="tenant deploy acme")
     verbs = tenant.add_subparsers(required=True, metavar="VERB")
-    for verb, run, text in (
-        ("deploy", commands.deploy, "A customer deploys the managed application into its own subscription."),
-        ("register", commands.register, "The publisher makes the tenant's daemon and registers it with Bulkhead."),
-        ("delete", commands.delete, "A customer deletes the managed application, and with it all its data."),
-    ):
-        made = _add(verbs, verb, text, run, f"tenant {verb} acme")
-        made.add_argument("name", metavar="NAME", help="up to 40 lower-case letters, digits and dashes")
-        if verb == "register":
-            made.add_argument(
-                "--credential",
-                choices=("secret", "certificate", "federated"),
-                default="secret",
-                help="what the daemon signs in with (default: %(default)s)",
-            )
+    deploy = _add(verbs, commands.deploy, "tenant deploy acme")
+    register = _add(verbs, commands.register, "tenant register acme")
+    delete = _add(verbs, commands.delete, "tenant delete acme")
+    for verb in (deploy, register, delete):
+        verb.add_argument("name", metavar="NAME", help="up to 40 lower-case letters, digits and dashes")
+    text = "what the daemon signs in with (default: %(default)s)"
+    kinds = ("secret", "certificate", "federated")
+    register.add_argument("--credential", choices=kinds, default="secret", help=text)
 
 
 def _add_users(found: _Commands) -> None:
-    token = _add(
-        found, "token", "Print a user's access token for Bulkhead's API.", commands.token,
-        "token --tenant acme --roles Reports.Read,Candidates.ReadWrite",
-    )  # fmt: skip
+    token = _add(found, commands.token, "token --tenant acme --roles Reports.Read,Candidates.ReadWrite")
     who = token.add_mutually_exclusive_group(required=True)
     who.add_argument("--tenant", metavar="NAME", help="of a user of this tenant")
     who.add_argument("--publisher", action="store_true", help="of the publisher's staff")
@@ -156,26 +134,21 @@ def _add_users(found: _Commands) -> None:
         "--roles", type=_roles, metavar="A,B",
         help=f"some of {', '.join(sorted(_ROLES))} (default: Tenant.Admin, or Publisher.Operate)",
     )  # fmt: skip
-    request = _add(
-        found, "request", "Put a signed order of a check on the queue, as a tenant's HR system.", commands.request,
-        "request --tenant acme --candidate cand_01arz3ndektsv4rrffq69g5fav --package essential",
-    )  # fmt: skip
+    example = "request --tenant acme --candidate cand_01arz3ndektsv4rrffq69g5fav --package essential"
+    request = _add(found, commands.request, example)
     request.add_argument("--tenant", required=True, metavar="NAME")
     request.add_argument("--candidate", required=True, metavar="ID", help="as POST /candidates gave it")
     request.add_argument("--package", required=True, metavar="SLUG", help="such as essential or watchlist")
 
 
 def _add_azure(found: _Commands) -> None:
-    text = "Print the environment in which a process reaches the stand-in under Azure's names, for eval in a shell."
-    _add(found, "env", text, commands.env, "env")
+    _add(found, commands.env, "env")
 
-    text = "The customer regenerates a key of its Cosmos DB account."
-    rotate = _add(found, "rotate", text, commands.rotate, "rotate acme primary")
+    rotate = _add(found, commands.rotate, "rotate acme primary")
     rotate.add_argument("name", metavar="NAME")
     rotate.add_argument("key", choices=_KEY_KINDS)
 
-    text = "Show or set how slowly the stand-in answers."
-    latency = _add(found, "latency", text, commands.latency, "latency key_vault=15 resource_manager=120")
+    latency = _add(found, commands.latency, "latency key_vault=15 resource_manager=120")
     latency.add_argument(
         "values",
         nargs="*",
@@ -184,10 +157,7 @@ def _add_azure(found: _Commands) -> None:
         help="a profile, or milliseconds by service; a service that is not named has none",
     )
 
-    faults = _add(
-        found, "faults", "Show faults in force, add one, or clear them.", commands.faults,
-        "faults --service key_vault --status 503 --times 2",
-    )  # fmt: skip
+    faults = _add(found, commands.faults, "faults --service key_vault --status 503 --times 2")
     faults.add_argument("--clear", action="store_true", help="remove all")
     rule = faults.add_argument_group("a new fault")
     rule.add_argument("--service", choices=SERVICES, metavar="NAME", help=f"one of {', '.join(SERVICES)}")
@@ -202,10 +172,7 @@ def _add_azure(found: _Commands) -> None:
 
 
 def _add_journal(found: _Commands) -> None:
-    journal = _add(
-        found, "journal", "Who did what to which target in the stand-in, request by request.", commands.journal,
-        "journal --follow --service resource_manager --refused",
-    )  # fmt: skip
+    journal = _add(found, commands.journal, "journal --follow --service resource_manager --refused")
     journal.add_argument(
         "--since", type=_since, default=0, metavar="SEQ|TIME",
         help="from the entry of this number on, or the last so many seconds, minutes, hours: 30s, 5m, 1h",

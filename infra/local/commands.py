@@ -1,4 +1,4 @@
-"""What each command of `python -m infra.local` does."""
+"""What each command of `python -m infra.local` does. Its docstring is what `--help` shows."""
 
 import asyncio
 import json
@@ -25,21 +25,21 @@ _RULE = ("service", "operation", "target", "status", "retry_after", "delay_ms", 
 
 
 async def up(options: Namespace) -> int:
-    """Start the stack and keep it running."""
+    """Start stand-in and app and keep them running; Ctrl-C ends both."""
     from infra.local.up import run  # noqa: PLC0415 - the other commands need no stack of their own
 
     return await run(options)
 
 
 async def demo(options: Namespace) -> int:
-    """Run the demonstration."""
+    """Run the main job to its end over a fresh state, and show what happened."""
     from infra.local.demo.run import run  # noqa: PLC0415 - loads Azure's SDKs, which the other commands do not need
 
     return await run(options.state, as_json=options.json)
 
 
 async def deploy(options: Namespace) -> int:
-    """Deploy a tenant."""
+    """A customer deploys the managed application into its own subscription."""
     async with _client(options) as client:
         made = await client.control("POST", "/tenants", {"name": options.name})
     _show(options, made, f"Deployed '{options.name}'. Register it with: {program()} tenant register {options.name}")
@@ -47,7 +47,7 @@ async def deploy(options: Namespace) -> int:
 
 
 async def register(options: Namespace) -> int:
-    """Register a deployed tenant with Bulkhead."""
+    """The publisher makes the tenant's daemon and registers it with Bulkhead."""
     async with _client(options) as client:
         made = await client.register(options.name, options.credential)
     _show(
@@ -59,7 +59,7 @@ async def register(options: Namespace) -> int:
 
 
 async def delete(options: Namespace) -> int:
-    """Delete a tenant's deployment."""
+    """A customer deletes the managed application, and with it all its data."""
     async with _client(options) as client:
         await client.deployment(options.name)
         await client.control("DELETE", f"/tenants/{options.name}")
@@ -68,7 +68,7 @@ async def delete(options: Namespace) -> int:
 
 
 async def token(options: Namespace) -> int:
-    """Print a token."""
+    """Print a user's access token for Bulkhead's API."""
     default = ("Publisher.Operate",) if options.publisher else ("Tenant.Admin",)
     async with _client(options) as client:
         if options.tenant:
@@ -79,7 +79,7 @@ async def token(options: Namespace) -> int:
 
 
 async def request(options: Namespace) -> int:
-    """Order a check over the queue."""
+    """Put a signed order of a check on the queue, as a tenant's HR system."""
     # loads Azure's SDK for Service Bus
     from infra.local.signing import QUEUE, REJECTED, HrSystem, put_on_queue  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ async def request(options: Namespace) -> int:
 
 
 async def env(options: Namespace) -> int:
-    """Print the environment of the app."""
+    """Print the environment in which a process reaches the stand-in under Azure's names, for eval in a shell."""
     values = endpoints.load(options.state).env
     if options.json:
         print(json.dumps(values))
@@ -108,7 +108,7 @@ async def env(options: Namespace) -> int:
 
 
 async def rotate(options: Namespace) -> int:
-    """Regenerate an account's key."""
+    """The customer regenerates a key of its Cosmos DB account."""
     async with _client(options) as client:
         account = (await client.deployment(options.name))["cosmos_account"]
         done = await client.control("POST", f"/cosmos/{account}/regenerate", {"key_kind": options.key})
@@ -117,7 +117,7 @@ async def rotate(options: Namespace) -> int:
 
 
 async def latency(options: Namespace) -> int:
-    """Show or set latency."""
+    """Show or set how slowly the stand-in answers."""
     async with _client(options) as client:
         if options.values:
             wanted = {name: value for values in options.values for name, value in values.items()}
@@ -129,7 +129,7 @@ async def latency(options: Namespace) -> int:
 
 
 async def faults(options: Namespace) -> int:
-    """Show, add or clear faults."""
+    """Show faults in force, add one, or clear them."""
     rule = {name: value for name in _RULE if (value := getattr(options, name)) is not None}
     if rule and "service" not in rule:
         raise UsageError("A fault needs --service NAME: which service fails?")
@@ -150,7 +150,7 @@ async def faults(options: Namespace) -> int:
 
 
 async def journal(options: Namespace) -> int:
-    """Show the journal."""
+    """Who did what to which target in the stand-in, request by request."""
     number, after = options.since, ""
     if isinstance(options.since, timedelta):
         number, after = 0, (datetime.now(UTC) - options.since).isoformat()
