@@ -57,6 +57,16 @@ async def test_versions(vault: SecretClient) -> None:
 
 
 @pytest.mark.plays("key_vault", "get_secret set_secret")
+@pytest.mark.inferred("secrets have no ETag: no operation of azure-keyvault-secrets knows one, versions take its place")
+async def test_secret_has_no_etag(vault: SecretClient) -> None:
+    # Source: azure-keyvault-secrets _generated/_operations/_operations.py, no If-Match
+    name, headers = new_name(), list[Any]()
+    await vault.set_secret(name, "one")
+    await vault.get_secret(name, raw_response_hook=lambda response: headers.append(response.http_response.headers))
+    assert ["ETag" in one for one in headers] == [False]
+
+
+@pytest.mark.plays("key_vault", "get_secret set_secret")
 async def test_secret_that_is_not_there(vault: SecretClient) -> None:
     name = new_name()
     with pytest.raises(ResourceNotFoundError) as caught:

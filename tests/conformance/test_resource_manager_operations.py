@@ -52,6 +52,19 @@ async def test_get_account(accounts: Any, tenant: Any) -> None:
     assert account.keys_metadata.primary_master_key is None
 
 
+@pytest.mark.plays("resource_manager", "get_account")
+@pytest.mark.inferred("Cosmos DB accounts have no ETag: no operation of azure-mgmt-cosmosdb knows one")
+async def test_account_has_no_etag(accounts: Any, tenant: Any) -> None:
+    # Source: azure-mgmt-cosmosdb operations/_operations.py, no If-Match
+    headers: list[Any] = []
+    await accounts.get(
+        tenant.resource_group,
+        tenant.cosmos_account,
+        raw_response_hook=lambda response: headers.append(response.http_response.headers),
+    )
+    assert ["ETag" in one for one in headers] == [False]
+
+
 @pytest.mark.plays("resource_manager", "get_account get_operation list_keys regenerate_key")
 async def test_regenerate_key(cloud: Any, changing: Any, options: dict[str, Any], sign_in: SignIn) -> None:
     # As documented at learn.microsoft.com/azure/azure-resource-manager/management/async-operations.
