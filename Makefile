@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 TRUSTED := tests/unit/core tests/unit/access
 
 # The functional tests mostly wait, so the others run beside them; each shows its results as a whole.
-SIDE_BY_SIDE := --jobs=2 --keep-going --output-sync --no-print-directory functional others
+SIDE_BY_SIDE := --jobs=2 --keep-going --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync) functional others
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
