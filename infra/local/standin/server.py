@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from infra.local.standin.proxy import ConnectProxy
 from infra.local.standin.wire import Answer, Call, HttpService, ServiceName, World
@@ -38,7 +39,8 @@ class Dispatcher:
 
     async def carry_out(self, service: HttpService, host: str, request: web.BaseRequest) -> web.StreamResponse:
         """One request to one service: routed, struck by a fault, handled, delayed, journalled, answered."""
-        arrived = asyncio.get_running_loop().time()
+        connection = request.protocol
+        arrived = connection.arrived if isinstance(connection, Connection) else asyncio.get_running_loop().time()
         path, _, _ = request.raw_path.partition("?")
         call = Call(request.method, host, path, request.query, request.headers, await request.read())
         handler = service.route(call)
@@ -47,7 +49,7 @@ class Dispatcher:
             await asyncio.sleep(rule.delay_ms / 1000)
             arrived += rule.delay_ms / 1000
         if rule and rule.drop in (True, "request"):
-            answer = Answer(_GONE)
+            answer = Answer(204)  # which is never sent
         elif rule and rule.status is not None:
             answer = service.error(rule.status, rule.retry_after)
         elif handler is None:
@@ -58,16 +60,16 @@ class Dispatcher:
             except Exception:  # noqa: BLE001 - a defect of one service must not end the connection's other requests
                 traceback.print_exc(file=sys.stderr)
                 answer = service.error(500, None)
+        response = _response(answer, _trace_headers(service.name, call))
+        await response.prepare(request)  # as much as can be done before the latency is over
         await self._world.weather.delay(service.name, arrived)
         status = _GONE if rule and rule.drop else answer.status
         self._world.journal.record(
             service.name, call.operation, call.principal, call.target, status, call.correlation_id
         )
-        if status != _GONE:
-            return _response(answer, _trace_headers(service.name, call))
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response()  # can't be written any more
+        if status == _GONE and request.transport is not None:
+            request.transport.abort()  # so the response can't be written any more
+        return response
 
 
 def _trace_headers(service: ServiceName, call: Call) -> dict[str, str]:
@@ -102,6 +104,17 @@ def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) 
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_LARGEST_BODY)
 
 
+class Connection(RequestHandler):
+    """A connection that came through the proxy, and when something last arrived on it (loop time)."""
+
+    __slots__ = ("arrived",)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived. Reading a request out of it is a part of the service's work, so of its latency."""
+        self.arrived = asyncio.get_running_loop().time()
+        super().data_received(data)
+
+
 @asynccontextmanager
 async def listening(
     dispatcher: Dispatcher, context: ssl.SSLContext, plain: web.Application, control_port: int, proxy_port: int
@@ -110,10 +123,14 @@ async def listening(
 
     Gives both, (control, proxy), which are free ones where 0 is asked for, and closes every connection at the end.
     """
-    azure = web.Server(dispatcher.handle, request_factory=_request, access_log=None)
+    loop = asyncio.get_running_loop()
+    azure = web.Server(dispatcher.handle, request_factory=_request)
     runner = web.AppRunner(plain, access_log=None)
-    proxy = await asyncio.get_running_loop().create_server(
-        lambda: ConnectProxy(azure, context), LOOPBACK, proxy_port, backlog=1024
+    proxy = await loop.create_server(
+        lambda: ConnectProxy(lambda: Connection(azure, loop=loop, access_log=None), context),  # type: ignore[arg-type]
+        LOOPBACK,
+        proxy_port,
+        backlog=1024,
     )
     try:
         await runner.setup()

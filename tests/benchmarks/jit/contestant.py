@@ -56,21 +56,24 @@ class _Contestant:
             walls.append(time.perf_counter() - began)
         return {"cpu": time.process_time() - cpu, "walls": walls, "tls": self._tls.begun - tls}
 
-    async def at_once(self, count: int, width: int) -> dict[str, Any]:
+    async def at_once(self, count: int, width: int, spread: float) -> dict[str, Any]:
         """`count` invocations, `width` at a time, each lane keeping to its tenant: how many end in a second, and TLS.
 
-        Counted without the first and the last `width`, while all set out in step and some lanes have ended.
+        The lanes set out one after the other within `spread` seconds, the time of one invocation: in step they would
+        stay in step, and all wait for each other before each request. Counted without the first and the last `width`,
+        while not all lanes have set out and some have ended.
         """
         assert self._invoke is not None
         invoke, tls = self._invoke, self._tls.begun
         left, ends = itertools.repeat(None, count), []
 
-        async def lane(tenant: BenchTenant) -> None:
+        async def lane(number: int, tenant: BenchTenant) -> None:
+            await asyncio.sleep(spread * number / width)
             for _ in left:
                 await invoke(tenant)
                 ends.append(time.perf_counter())
 
-        await asyncio.gather(*(lane(next(self._turn)) for _ in range(width)))
+        await asyncio.gather(*(lane(number, next(self._turn)) for number in range(width)))
         per_second = (count - 2 * width) / (ends[-width - 1] - ends[width - 1])
         return {"per_second": per_second, "tls": self._tls.begun - tls}
 

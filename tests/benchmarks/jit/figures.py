@@ -13,6 +13,7 @@ from tests.benchmarks.harness.stack import Azure
 
 LATENCY = {"key_vault": 15, "entra": 60, "resource_manager": 120, "cosmos": 5}  # milliseconds
 _HOPS = {**LATENCY, "cosmos_record": LATENCY["cosmos"]}  # of one invocation, in its order but for the record's
+_SPREAD = sum(_HOPS.values()) / 1000  # seconds of one invocation
 _REGISTRY = "bulkhead-registry"
 _CONTESTANT = "tests.benchmarks.jit.contestant"
 WIDTH = 32  # at once
@@ -115,10 +116,10 @@ class Course:
             contestants = {name: stack.enter_context(self._contestant(name)) for name in speeds}
             for contestant in contestants.values():
                 contestant.ask("warm", tenants=1)
-                contestant.ask("at_once", count=self._plan.burst // 2, width=WIDTH)
+                contestant.ask("at_once", count=self._plan.burst // 2, width=WIDTH, spread=_SPREAD)
             for _ in range(self._plan.rounds):
                 for name, contestant in contestants.items():
-                    answer = contestant.ask("at_once", count=self._plan.burst, width=WIDTH)
+                    answer = contestant.ask("at_once", count=self._plan.burst, width=WIDTH, spread=_SPREAD)
                     speeds[name].append(answer["per_second"])
         return {
             "same_tenant_over_floor": _paired(speeds["ours"], speeds["floor"]),
@@ -132,7 +133,10 @@ class Course:
         with self._weather(LATENCY), self._contestant("ours") as contestant:
             contestant.ask("warm", tenants=width)
             _, since = self._azure.journal()
-            speeds = [contestant.ask("at_once", count=count, width=width)["per_second"] for _ in range(_SPREAD_ROUNDS)]
+            speeds = [
+                contestant.ask("at_once", count=count, width=width, spread=_SPREAD)["per_second"]
+                for _ in range(_SPREAD_ROUNDS)
+            ]
             trips, _anchors = self._trips(since)
         bound = width / (_injected(trips) / 1000 / (count * _SPREAD_ROUNDS))
         return {
