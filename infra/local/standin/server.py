@@ -127,7 +127,7 @@ async def listening(
     azure = web.Server(dispatcher.handle, request_factory=_request)
     runner = web.AppRunner(plain, access_log=None)
     proxy = await loop.create_server(
-        lambda: ConnectProxy(lambda: Connection(azure, loop=loop, access_log=None), context),  # type: ignore[arg-type]
+        lambda: ConnectProxy(lambda: Connection(azure, loop=loop, access_log=None), context),  # type: ignore[arg-type]  # no log
         LOOPBACK,
         proxy_port,
         backlog=1024,
