@@ -19,6 +19,7 @@ from infra.local.standin.wire import Answer, Call, HttpService, ServiceName, Wor
 LOOPBACK = "127.0.0.1"
 IDENTITY_PATH = "/msi/token"  # as on Azure Functions, where IDENTITY_ENDPOINT is http://{address}/msi/token
 _LARGEST_BODY = 4 * 1024 * 1024  # bytes; Azure Cosmos DB and Resource Manager take no more
+_LAST_WORDS = 0.1  # seconds for requests under way at the end; 0 would mean no limit
 _GONE = 0  # status in the journal of a request that got no answer
 
 
@@ -125,7 +126,7 @@ async def listening(
     """
     loop = asyncio.get_running_loop()
     azure = web.Server(dispatcher.handle, request_factory=_request)
-    runner = web.AppRunner(plain, access_log=None)
+    runner = web.AppRunner(plain, access_log=None, shutdown_timeout=_LAST_WORDS)
     proxy = await loop.create_server(
         lambda: ConnectProxy(lambda: Connection(azure, loop=loop, access_log=None), context),  # type: ignore[arg-type]  # no log
         LOOPBACK,
@@ -138,5 +139,5 @@ async def listening(
         yield runner.addresses[0][1], proxy.sockets[0].getsockname()[1]
     finally:
         proxy.close()
-        await azure.shutdown(0.1)  # 0 would mean no limit
+        await azure.shutdown(_LAST_WORDS)
         await runner.cleanup()
