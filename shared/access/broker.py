@@ -42,6 +42,9 @@ _STANDING_WITHIN = 1.5
 # Share of its patience for which an account may keep invocations waiting before more of them are let in to wait too: so
 # a tenant whose account hangs does not fill the process.
 _QUEUE = 0.25
+# Seconds for a batch of records, which takes milliseconds. Never more than half of the patience: those who wait behind
+# one that hangs must have time for the next.
+_BATCH_WITHIN = 10.0
 _RECORDERS = 2_000  # writers of access logs remembered; a forgotten one begins a new chain
 
 
@@ -189,7 +192,9 @@ class Broker:
         one = target.tenant_id, target.account
         recorder = self._recorders.get(one)
         if recorder is None:
-            recorder = self._recorders[one] = Recorder(target.tenant_id, self._clock, self._anchors, self._watcher)
+            within = min(_BATCH_WITHIN, self._limits.patience / 2)
+            recorder = Recorder(target.tenant_id, self._clock, self._anchors, self._watcher, within)
+            self._recorders[one] = recorder
             if len(self._recorders) > _RECORDERS:
                 self._recorders.popitem(last=False)  # what it is writing, it writes to the end
         self._recorders.move_to_end(one)

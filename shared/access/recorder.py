@@ -18,7 +18,6 @@ from shared.core.errors import BulkheadError, Kind, bare
 from shared.core.ids import TenantId, new_id
 
 _MOST = 99  # records in a batch: Cosmos DB takes 100 documents, one is the head
-_WITHIN = 10.0  # seconds for a batch, which takes milliseconds; one that hangs must not keep the next ones waiting
 _ANCHORED_EVERY = 60.0  # seconds
 
 
@@ -33,11 +32,13 @@ class _Waiting:
 class Recorder:
     """One writer of one tenant's log. Holds no key: each disclosure brings the documents that are open for it."""
 
-    def __init__(self, tenant_id: TenantId, clock: Clock, anchors: Anchors, watcher: Watcher) -> None:
+    def __init__(self, tenant_id: TenantId, clock: Clock, anchors: Anchors, watcher: Watcher, within: float) -> None:
+        """`within` is how many seconds a batch may take."""
         self._tenant_id = tenant_id
         self._clock = clock
         self._anchors = anchors
         self._watcher = watcher
+        self._within = within
         self._head = self._new_chain()
         self._waiting: list[_Waiting] = []
         self._writing: asyncio.Handle | asyncio.Task[None] | None = None
@@ -84,7 +85,7 @@ class Recorder:
     async def _commit(self, documents: Documents, disclosed: Sequence[Disclosure]) -> None:
         records, head = chain(self._head, disclosed)
         try:
-            async with asyncio.timeout(_WITHIN):
+            async with asyncio.timeout(self._within):
                 await self._store(documents, records, head)
         except Exception:
             # It may have been written all the same, if only the answer was lost. So this chain ends here, whole either

@@ -24,7 +24,7 @@ NO_ANSWER = BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "The account 
 
 @pytest.fixture
 def recorder(azure: FakeAzure) -> Recorder:
-    return Recorder(TENANT, azure.loop, azure, azure.watch)
+    return Recorder(TENANT, azure.loop, azure, azure.watch, within=10)
 
 
 @pytest.fixture
