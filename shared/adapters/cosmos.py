@@ -115,7 +115,9 @@ class TenantAccounts:
     def _give_up_oldest(self) -> None:
         """Close the clients used longest ago whose documents nobody holds any more."""
         surplus = len(self._clients) - self._limit
-        for endpoint in [name for name, client in self._clients.items() if not client.users][: max(0, surplus)]:
+        if surplus <= 0:
+            return
+        for endpoint in [name for name, client in self._clients.items() if not client.users][:surplus]:
             task = asyncio.create_task(self._clients.pop(endpoint).close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
