@@ -6,6 +6,8 @@ version=$(cat .python-version)
 
 say() { printf '%s\n' "$*" >&2; }
 
+if [ -L .venv ]; then rm .venv; fi  # a link is replaced; what it leads to is not ours to clear
+
 if command -v uv >/dev/null 2>&1; then
   say "Setting up .venv with uv and Python ${version} ..."
   uv venv --quiet --clear --python "$version" .venv

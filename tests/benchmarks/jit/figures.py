@@ -38,7 +38,7 @@ class Plan:
 
 
 FULL = Plan(
-    tenants=WIDTH, rounds=7, ours=150, naive=8, naive_aio=40, strict=60, burst=3000, spread=1280, cold=9,
+    tenants=WIDTH, rounds=7, ours=150, naive=8, naive_aio=40, strict=180, burst=3000, spread=1280, cold=9,
     touched=10_000, minutes=20,
 )  # fmt: skip
 QUICK = Plan(
