@@ -80,6 +80,7 @@ def test_an_operation_is_described_in_full(path: Any, method: Any, one: Any) -> 
     assert "application/problem+json" in one["responses"]["default"]["content"]
     assert ("requestBody" in one) <= (method in ("post", "put", "patch"))
     assert (("header", "If-Match") in named) == (method in ("put", "patch"))
+    assert (("header", "Idempotency-Key") in named) == (method == "post")
 
 
 def test_only_health_and_this_document_need_no_token() -> None:
