@@ -21,10 +21,16 @@ def test_absent_and_foreign_objects_look_the_same() -> None:
 
 
 def test_a_bare_error_keeps_nothing_of_how_it_came_about() -> None:
+    def fail() -> None:
+        try:
+            {}["what was sent"]
+        except KeyError as cause:
+            raise ValueError("invalid literal") from cause
+
     with pytest.raises(ValueError, match="invalid literal") as caught:
-        int("what was sent")
+        fail()
     error = caught.value
-    assert error.__traceback__ is not None
+    assert None not in (error.__traceback__, error.__cause__, error.__context__)
     assert bare(error) is error
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
     assert "invalid literal" in str(error)
