@@ -202,14 +202,15 @@ class FakeBroker:
     def __init__(self, accounts: Mapping[str, InMemoryDocuments]) -> None:
         self._accounts = accounts
         self.leases: list[tuple[Target, Purpose]] = []
+        self.watched: list[bool] = []  # of each lease
         self.failures: list[BulkheadError] = []
 
     @asynccontextmanager
     async def lease(
         self, target: Target, purpose: Purpose, *, watched: bool = True
     ) -> AsyncIterator[InMemoryDocuments]:
-        del watched
         self.leases.append((target, purpose))
+        self.watched.append(watched)
         await asyncio.sleep(0)
         if self.failures:
             raise self.failures.pop(0)

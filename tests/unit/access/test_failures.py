@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from shared.access.broker import Broker
 from shared.access.failures import LONGEST_WAIT, REACTIONS, AccessError, Failure, Step, unavailable
 from shared.access.models import Target
 from shared.core.errors import BulkheadError, Kind
-from tests.broker_stage import LIMITS, READS, FakeAzure, turns
+from tests.broker_stage import LIMITS, READS, FakeAzure, broker_of, turns
 
 SERVICES: dict[str, Step] = {"vault": 1, "entra": 2, "manager": 3}
 BY_AZURE = [failure for failure in Failure if failure not in (Failure.KEYS_REFUSED, Failure.OVER_BUDGET)]
@@ -205,6 +206,22 @@ async def test_a_tenant_that_hangs_holds_few_invocations(
     azure.delays.clear()
     await opens(broker, fabrikam)
     assert not broker._waiting
+
+
+@pytest.mark.parametrize("patience", [8, 20, 60])
+async def test_those_behind_a_record_that_hangs_have_their_turn(
+    azure: FakeAzure, contoso: Target, patience: int
+) -> None:
+    async def hang() -> None:
+        await asyncio.sleep(10_000)
+
+    broker = broker_of(azure, replace(LIMITS, patience=patience))
+    azure.faults["account"].append(hang)
+    first = asyncio.create_task(refusal(broker, contoso))
+    await asyncio.sleep(1)
+    await opens(broker, contoso)
+    assert (await first).code == "tenant_access_unanswered"
+    assert azure.loop.time() == pytest.approx(min(10, patience / 2), abs=0.1)
 
 
 async def test_a_tenant_that_hung_is_asked_again_seconds_later(

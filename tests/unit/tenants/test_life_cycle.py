@@ -89,6 +89,7 @@ def test_a_request_cannot_even_name_directory_or_account() -> None:
 async def test_the_whole_chain_is_walked_before_anything_is_stored(documents: Any, broker: FakeBroker) -> None:
     stored = (await register(life_cycle(documents, broker))).tenant
     ((target, purpose),) = broker.leases
+    assert broker.watched == [False]  # the registry does not know it yet
     assert target == stored.target
     assert (purpose.actor, purpose.action, purpose.writes) == ("user:operator", "tenants.register", True)
     assert purpose.object_id == stored.id
@@ -184,6 +185,7 @@ async def test_a_daemons_credential_is_changed_once_it_has_opened_the_account(
     )
     assert documents.all("tenants") == [msgspec.to_builtins(after)]
     target, purpose = broker.leases[-1]
+    assert broker.watched[-1]  # a lock is in force for this too
     assert target == after.target
     assert (purpose.actor, purpose.action, purpose.object_id) == ("user:operator", "tenants.write", after.id)
 

@@ -57,6 +57,18 @@ async def test_a_tenant_is_read_once_within_its_lifetime(
     assert (await registry.get(CONTOSO_HR.tenant_id)).status == "locked"
 
 
+async def test_the_age_of_an_entry_counts_from_when_it_was_asked_for(
+    registry: Registry, documents: InMemoryDocuments, clock: ManualClock
+) -> None:
+    """A lock may have come while the answer was on its way."""
+    asking = asyncio.create_task(registry.get(CONTOSO_HR.tenant_id))
+    await asyncio.sleep(0)  # asked
+    clock.advance(LIFETIME)
+    assert (await asking).status == "active"
+    lock(documents, CONTOSO_HR)
+    assert (await registry.get(CONTOSO_HR.tenant_id)).status == "locked"
+
+
 async def test_a_directory_is_asked_once_within_its_lifetime(
     registry: Registry, documents: InMemoryDocuments, clock: ManualClock
 ) -> None:
@@ -237,6 +249,7 @@ async def test_an_entry_that_cannot_be_read_is_no_tenant(
     [
         ("account", "endpoint", "https://forger.example/"),
         ("account", "endpoint", "https://contoso1.documents.azure.com.forger.example:443/"),
+        ("account", "endpoint", "https://forger.example/contoso1.documents.azure.com:443/"),
         ("account", "endpoint", "https://contoso1.documents.azure.com:443/\n"),
         ("account", "endpoint", "http://contoso1.documents.azure.com:443/"),
         ("account", "resource_id", "@forger.example/x"),  # what follows https://management.azure.com
