@@ -188,6 +188,14 @@ def test_other_names_of_the_subject() -> None:
     assert [match.entry_id for match in engine.matches(subject)] == ["1"]
 
 
+def test_of_several_names_the_likest_counts() -> None:
+    subject = Subject(
+        given_name="Barnabsu", family_name="Quillfeather", other_names=("Barnabus Thaddeus Quillfeather",)
+    )
+    (match,) = engine_for(person()).matches(subject)
+    assert match.name_score == 1.0
+
+
 def test_a_middle_name_that_the_list_does_not_know() -> None:
     subject = Subject(given_name="Barnabus", middle_name="Zebulon Octavius", family_name="Quillfeather")
     assert engine_for(person("QUILLFEATHER, Barnabus")).matches(subject)

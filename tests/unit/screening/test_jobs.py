@@ -48,6 +48,16 @@ async def test_the_engine_gets_what_it_needs_and_no_more(stage: Any) -> None:
     assert "hr-7" not in shown
 
 
+@pytest.mark.parametrize(("nationalities", "countries"), [([], ()), (["IT"], ("IT", "US"))])
+async def test_a_residence_is_told_beside_a_nationality_only(stage: Any, nationalities: Any, countries: Any) -> None:
+    candidate = await stage.candidate(nationalities=nationalities, address={"country": "US"})
+    await stage.authorization(candidate.id)
+    report, made = await stage.order(candidate.id, "watchlist"), engines()
+    await run(stage, made, report)
+    ((subject, _),) = made["watchlist"].subjects
+    assert subject.countries == countries
+
+
 async def test_delivered_twice_it_runs_once(stage: Any) -> None:
     report, made = await stage.ordered("watchlist"), engines()
     for _ in range(2):
