@@ -194,7 +194,7 @@ class Weather:
         for early in (0.003, 0.0012):
             if (left := end - early - loop.time()) > 0:
                 await asyncio.sleep(left)
-        while loop.time() < end:
+        while loop.time() < end:  # noqa: ASYNC110 - it is the clock that is waited for, and no event tells of it
             await asyncio.sleep(0)
 
 
