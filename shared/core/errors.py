@@ -1,5 +1,6 @@
-"""The errors that leave Bulkhead's own code. entrypoints/serving maps each kind to an HTTP status and a job's fate."""
+"""The errors that leave Bulkhead's own code. entrypoints/problems.py maps each kind to an HTTP status."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -22,13 +23,12 @@ class Kind(StrEnum):
     BROKEN = "broken"  # an operator must act
 
 
-class FieldError(Exception):
+@dataclass(frozen=True, slots=True)
+class FieldError:
     """One faulty field of an input: a JSON pointer and what is expected there. Never the value."""
 
-    def __init__(self, pointer: str, detail: str) -> None:
-        super().__init__(pointer, detail)
-        self.pointer = pointer
-        self.detail = detail
+    pointer: str
+    detail: str
 
 
 class BulkheadError(Exception):
@@ -64,3 +64,8 @@ def bare[E: Exception](error: E) -> E:
 def not_found(noun: str) -> BulkheadError:
     """The answer for an object that is absent or another tenant's: the two must look the same."""
     return BulkheadError(Kind.NOT_FOUND, "not_found", f"There is no such {noun}.")
+
+
+def not_valid(*faults: FieldError) -> BulkheadError:
+    """The answer for values that break rules, which names each."""
+    return BulkheadError(Kind.UNPROCESSABLE, "validation_failed", "The request is not valid.", fields=faults)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAliasType, Union, get_args, get_origin, g
 import azure.functions as func
 import msgspec
 
-from shared.core.errors import BulkheadError, FieldError, Kind
+from shared.core.errors import BulkheadError, FieldError, Kind, not_valid
 from shared.core.text import VISIBLE
 
 LARGEST_BODY = 256 * 1024  # bytes; the largest sensible body is a candidate with addresses, a few kilobytes
@@ -44,9 +44,9 @@ def body[B: msgspec.Struct](request: func.HttpRequest, model: type[B]) -> B:
 def parse[B: msgspec.Struct](data: Any, model: type[B]) -> B:
     """`data` as `model`. Raises BulkheadError (unprocessable) naming each faulty field, never a value."""
     if not isinstance(data, dict):
-        raise _invalid([FieldError("", "Expected an object.")])
+        raise not_valid(FieldError("", "Expected an object."))
     if faults := _faults_of_object(data, model, ""):
-        raise _invalid(faults)
+        raise not_valid(*faults)
     return msgspec.convert(data, model)
 
 
@@ -108,10 +108,6 @@ def _fault(pointer: str, message: str) -> FieldError:
     if message.startswith(("Expected", "Object missing required field")):
         return FieldError(pointer, _TYPE.sub(lambda found: _JSON[found[0]], message).replace("`", "'") + ".")
     return FieldError(pointer, "This value is not allowed.")
-
-
-def _invalid(faults: list[FieldError]) -> BulkheadError:
-    return BulkheadError(Kind.UNPROCESSABLE, "validation_failed", "The request is not valid.", fields=tuple(faults))
 
 
 def allowed_values(annotation: Any) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from datetime import date, datetime
 import msgspec
 
 from shared.core.clock import rfc3339
-from shared.core.errors import BulkheadError, FieldError, Kind
+from shared.core.errors import BulkheadError, FieldError, Kind, not_valid
 from shared.screening import rules
 from shared.screening.models import (
     Authorization,
@@ -73,7 +73,7 @@ async def authorize(
     except ValueError:
         faults.append(FieldError("/signed_at", "Expected a time as in RFC 3339."))
     if faults:
-        raise _invalid(*faults)
+        raise not_valid(*faults)
     authorization = Authorization(
         id=AuthorizationId(authorization_id),
         candidate_id=CandidateId(candidate_id),
@@ -120,10 +120,6 @@ async def _cancel_open(
 
 def _check(dob: date | None, now: datetime) -> None:
     if dob is not None and not now.year - _OLDEST <= dob.year <= now.year:
-        raise _invalid(FieldError("/dob", "This is no date of birth of a living person."))
+        raise not_valid(FieldError("/dob", "This is no date of birth of a living person."))
     if dob is not None and dob > now.date():
-        raise _invalid(FieldError("/dob", "This date is in the future."))
-
-
-def _invalid(*fields: FieldError) -> BulkheadError:
-    return BulkheadError(Kind.UNPROCESSABLE, "validation_failed", "The request is not valid.", fields=fields)
+        raise not_valid(FieldError("/dob", "This date is in the future."))

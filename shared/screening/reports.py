@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from shared.core.clock import rfc3339
-from shared.core.errors import BulkheadError, FieldError, Kind
+from shared.core.errors import BulkheadError, FieldError, Kind, not_valid
 from shared.core.ids import TenantId, derived_id
 from shared.screening import rules
 from shared.screening.models import (
@@ -56,7 +56,7 @@ async def order(
             raise
         faults.append(FieldError("/package", "There is no such package."))
     if faults or package is None:
-        raise BulkheadError(Kind.UNPROCESSABLE, "validation_failed", "The request is not valid.", fields=tuple(faults))
+        raise not_valid(*faults)
     authorization = await store.authorization_in_force(candidate_id)
     if authorization is None:
         raise BulkheadError(

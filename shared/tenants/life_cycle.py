@@ -7,7 +7,7 @@ from shared.access.failures import AccessError, Failure
 from shared.access.models import CredentialName, Daemon, Target
 from shared.core.caller import Caller, ClientId
 from shared.core.clock import Clock, rfc3339
-from shared.core.errors import BulkheadError, FieldError, Kind
+from shared.core.errors import BulkheadError, FieldError, not_valid
 from shared.core.ids import DirectoryId, RequestId, TenantId
 from shared.core.lease import Purpose
 from shared.tenants.models import CredentialChoice, DaemonChange, Registration, Tenant
@@ -98,19 +98,15 @@ class LifeCycle:
         except BulkheadError as error:
             cause = error.__cause__
             if isinstance(cause, AccessError) and (cause.step, cause.failure) == (1, Failure.NOT_FOUND):
-                raise _invalid(FieldError("/credential_name", "The vault has no such credential.")) from error
+                raise not_valid(FieldError("/credential_name", "The vault has no such credential.")) from error
             raise
 
     def _credential(self, wanted: CredentialChoice) -> CredentialName:
         if wanted.credential == "federated":
             if not self._federated:
-                raise _invalid(FieldError("/credential", "Federated daemons are not allowed in this deployment."))
+                raise not_valid(FieldError("/credential", "Federated daemons are not allowed in this deployment."))
             return CredentialName(kind="federated")
         if wanted.credential_name is None:
-            raise _invalid(FieldError("/credential_name", "This field is required."))
+            raise not_valid(FieldError("/credential_name", "This field is required."))
         vault = (wanted.vault or self._vault).rstrip("/")
         return CredentialName(kind=wanted.credential, vault=vault, name=wanted.credential_name)
-
-
-def _invalid(field: FieldError) -> BulkheadError:
-    return BulkheadError(Kind.UNPROCESSABLE, "validation_failed", "The request is not valid.", fields=(field,))

@@ -6,7 +6,7 @@ import msgspec
 
 from shared.core.caller import ClientId
 from shared.core.clock import rfc3339
-from shared.core.errors import BulkheadError, FieldError, Kind
+from shared.core.errors import BulkheadError, FieldError, Kind, not_valid
 from shared.core.ids import TenantId
 from shared.tenants.models import KeySet, TenantPatch, TenantStatus
 from shared.tenants.registry import Registry, Stored
@@ -44,9 +44,7 @@ class TenantSettings:
         if len({key.kid for key in keys.keys}) < len(keys.keys):
             faults.append(FieldError("/keys", "Each key needs a kid of its own."))
         if faults:
-            raise BulkheadError(
-                Kind.UNPROCESSABLE, "validation_failed", "The request is not valid.", fields=tuple(faults)
-            )
+            raise not_valid(*faults)
         if etag is None:
             return await self._change(tenant_id, now, signing_keys=keys.keys)
         stored = await self._registry.read(tenant_id)

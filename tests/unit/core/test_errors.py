@@ -1,6 +1,6 @@
 import pytest
 
-from shared.core.errors import BulkheadError, FieldError, Kind, bare, not_found
+from shared.core.errors import BulkheadError, FieldError, Kind, bare, not_found, not_valid
 
 
 def test_an_error_carries_a_code_and_a_detail() -> None:
@@ -18,6 +18,12 @@ def test_absent_and_foreign_objects_look_the_same() -> None:
     assert (one.code, one.detail, one.fields, one.retry_after) == (
         other.code, other.detail, other.fields, other.retry_after,
     )  # fmt: skip
+
+
+def test_every_fault_is_named() -> None:
+    error = not_valid(FieldError("/name", "Too long."), FieldError("", "Expected an object."))
+    assert (error.kind, error.code) == (Kind.UNPROCESSABLE, "validation_failed")
+    assert [field.pointer for field in error.fields] == ["/name", ""]
 
 
 def test_a_bare_error_keeps_nothing_of_how_it_came_about() -> None:
