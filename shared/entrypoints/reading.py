@@ -45,9 +45,10 @@ def parse[B: msgspec.Struct](data: Any, model: type[B]) -> B:
     """`data` as `model`. Raises BulkheadError (unprocessable) naming each faulty field, never a value."""
     if not isinstance(data, dict):
         raise not_valid(FieldError("", "Expected an object."))
-    if faults := _faults_of_object(data, model, ""):
-        raise not_valid(*faults)
-    return msgspec.convert(data, model)
+    try:
+        return msgspec.convert(data, model)
+    except msgspec.ValidationError:
+        raise not_valid(*_faults_of_object(data, model, "")) from None
 
 
 def _faults_of_object(data: dict[str, Any], model: type[msgspec.Struct], pointer: str) -> list[FieldError]:
