@@ -69,10 +69,6 @@ class Queues:
                     await sender.close()
             raise
 
-    async def close(self) -> None:
-        """Close all senders and the connection."""
-        await self._client.close()
-
 
 def connect(
     connection_string: Secret | None, namespace: str | None, identity: AsyncTokenCredential

@@ -176,15 +176,13 @@ class Api:
 
         return self._endpoint(method, route, call, "publisher", action, body, result, status, query)
 
-    def public(
-        self, method: Method, route: str, *, result: Any = None
-    ) -> Callable[[Callable[[func.HttpRequest], Awaitable[Answer]]], Any]:
+    def public(self, method: Method, route: str) -> Callable[[Callable[[func.HttpRequest], Awaitable[Answer]]], Any]:
         """An endpoint without a token: health and the API's description."""
 
         async def call(request: func.HttpRequest, request_id: RequestId) -> func.HttpRequest:  # noqa: ARG001
             return request
 
-        return self._endpoint(method, route, call, "public", None, None, result, 200, ())
+        return self._endpoint(method, route, call, "public", None, None, None, 200, ())
 
     def _endpoint(
         self,

@@ -42,14 +42,10 @@ class Bus:
         self.silent = False
         self.opened = []
         self.closed_senders = 0
-        self.closed = False
 
     def get_queue_sender(self, queue: Any) -> Any:
         self.opened.append(queue)
         return Sender(self, queue)
-
-    async def close(self) -> None:
-        self.closed = True
 
 
 @pytest.fixture
@@ -149,11 +145,6 @@ async def test_a_namespace_that_does_not_answer_keeps_nobody_waiting(bus: Any, c
     await Screenings(Queues(bus, clock)).enqueue([job()], 0)
     assert len(bus.sent) == 1
     assert bus.closed_senders >= 1
-
-
-async def test_closing_closes_the_connection(queues: Any, bus: Any) -> None:
-    await queues.close()
-    assert bus.closed
 
 
 def test_without_a_name_there_is_no_connection() -> None:

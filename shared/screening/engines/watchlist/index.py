@@ -53,13 +53,13 @@ class NameHit(msgspec.Struct, frozen=True):
 
 
 class WatchlistIndex:
-    """The names of individuals of a list (or of entries of all kinds), searchable by likeness."""
+    """The names of the individuals of a list, searchable by likeness."""
 
-    def __init__(self, entries: Iterable[Entry], *, individuals_only: bool = True) -> None:
+    def __init__(self, entries: Iterable[Entry]) -> None:
         named = [
             (entry, text, weak, words)
             for entry in entries
-            if entry.kind == "individual" or not individuals_only
+            if entry.kind == "individual"
             for text, weak in ((entry.name, False), *((alias.name, alias.weak) for alias in entry.aliases))
             if (words := tokens(text))
         ]
