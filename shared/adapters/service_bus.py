@@ -18,10 +18,7 @@ from shared.core.context import REQUEST_ID
 from shared.core.errors import BulkheadError, Kind
 from shared.core.secret import Secret
 from shared.screening.models import ScreeningJob
-
-SCREENINGS = "screenings"
-CHECK_REQUESTS = "check-requests"
-REJECTED = "check-requests-rejected"
+from shared.screening.ports import CHECK_REQUESTS, REJECTED, SCREENINGS
 
 # Seconds. The SDK's own defaults would keep a request for longer than it is worth waiting for.
 _RETRIES: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}

@@ -10,9 +10,9 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, Servi
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 from azure.servicebus.exceptions import MessageLockLostError
 
-from shared.adapters.service_bus import CHECK_REQUESTS, REJECTED, SCREENINGS
 from shared.core.clock import rfc3339
 from shared.core.errors import BulkheadError, Kind
+from shared.screening.ports import CHECK_REQUESTS, REJECTED, SCREENINGS
 
 # Where messages wait -> the queue that they go back to. Of a queue that is its own, the dead letters are meant.
 PLACES = {REJECTED: CHECK_REQUESTS, CHECK_REQUESTS: CHECK_REQUESTS, SCREENINGS: SCREENINGS}

@@ -23,6 +23,7 @@ from shared.entrypoints import idempotency
 from shared.screening import reports
 from shared.screening.jobs import Fate, run_screening
 from shared.screening.models import ReportId, ScreeningJob
+from shared.screening.ports import CHECK_REQUESTS, SCREENINGS
 from shared.screening.store import ScreeningStore
 from shared.settings import SERVICE_BUS
 from shared.tenants import signed_requests
@@ -42,16 +43,14 @@ _RETRIED = (Kind.UNAVAILABLE, Kind.THROTTLED, Kind.PRECONDITION_FAILED)
 
 
 @blueprint.function_name("run_screening")
-@blueprint.service_bus_queue_trigger(
-    "message", connection=SERVICE_BUS, queue_name="screenings", is_sessions_enabled=True
-)
+@blueprint.service_bus_queue_trigger("message", connection=SERVICE_BUS, queue_name=SCREENINGS, is_sessions_enabled=True)
 async def run_screening_job(message: func.ServiceBusMessage) -> None:
     """Run one screening."""
     await _served("run_screening", lambda application, request_id: _screen(application, request_id, message))
 
 
 @blueprint.function_name("accept_check_request")
-@blueprint.service_bus_queue_trigger("message", connection=SERVICE_BUS, queue_name="check-requests")
+@blueprint.service_bus_queue_trigger("message", connection=SERVICE_BUS, queue_name=CHECK_REQUESTS)
 async def accept_check_request(message: func.ServiceBusMessage) -> None:
     """Order the check that a tenant's own system asks for."""
     await _served("accept_check_request", lambda application, request_id: _order(application, request_id, message))
@@ -86,7 +85,7 @@ async def _screen(application: App, request_id: RequestId, message: func.Service
         "request_id": request_id, "tenant_id": job.tenant_id, "report_id": job.report_id,
         "screening_id": job.screening_id, "attempt": job.attempt,
     }  # fmt: skip
-    pause = min(_FIRST_PAUSE * 2 ** min(job.attempt - 1, 10), _LONGEST_PAUSE)
+    pause = _pause(job.attempt)
     try:
         tenant = await application.registry.get(TenantId(job.tenant_id))
         purpose = Purpose(
@@ -140,8 +139,7 @@ async def _postpone(
 ) -> None:
     attempt = _attempt(message)
     telemetry.event("check_request_postponed", request_id=request_id, code=code, attempt=attempt)
-    pause = min(_FIRST_PAUSE * 2 ** min(attempt - 1, 10), _LONGEST_PAUSE)
-    await application.check_requests.retry(message.get_body(), attempt + 1, max(pause, at_least))
+    await application.check_requests.retry(message.get_body(), attempt + 1, max(_pause(attempt), at_least))
 
 
 class _UnsureError(Exception):
@@ -193,6 +191,11 @@ async def _ordered(application: App, request_id: RequestId, request: SignedReque
             request.candidate_id, request.package, "queue", application.clock.now(),
         )  # fmt: skip
     return report_id
+
+
+def _pause(attempt: int) -> float:
+    """Seconds after which what could not be done in this attempt is tried again."""
+    return min(_FIRST_PAUSE * 2.0 ** min(attempt - 1, 10), _LONGEST_PAUSE)
 
 
 def _attempt(message: func.ServiceBusMessage) -> int:

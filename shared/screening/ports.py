@@ -4,6 +4,11 @@ from typing import Protocol
 
 from shared.screening.models import ScreeningJob
 
+# The queues' names, for those who write to them and for the triggers.
+SCREENINGS = "screenings"
+CHECK_REQUESTS = "check-requests"
+REJECTED = "check-requests-rejected"
+
 
 class ScreeningQueue(Protocol):
     """The queue on which screenings wait to be run."""
