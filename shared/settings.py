@@ -11,13 +11,12 @@ from shared.core.caller import ClientId
 from shared.core.ids import DirectoryId
 from shared.core.lease import LeaseLimits
 from shared.core.secret import Secret
+from shared.core.text import GUID
 
 type Plane = Literal["data", "control", "all"]
 
 SERVICE_BUS = "ServiceBusConnection"
 """Name of the connection, by the Functions convention: NAME, or NAME__fullyQualifiedNamespace with an identity."""
-
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class SettingsError(Exception):
@@ -59,7 +58,7 @@ class Settings:
         if not connection and not namespace:
             reader.problems.append(f"{SERVICE_BUS}__fullyQualifiedNamespace is missing")
         clients = [part.strip() for part in reader.text("BULKHEAD_FRONT_END_CLIENT_IDS").split(",") if part.strip()]
-        if not all(_GUID.fullmatch(client) for client in clients):
+        if not all(re.fullmatch(GUID, client) for client in clients):
             reader.problems.append("BULKHEAD_FRONT_END_CLIENT_IDS must be client ids, separated by commas")
         settings = cls(
             plane=plane,  # type: ignore[arg-type]
@@ -112,7 +111,7 @@ class _Reader:
 
     def guid(self, name: str) -> str:
         value = self.text(name)
-        if value and not _GUID.fullmatch(value):
+        if value and not re.fullmatch(GUID, value):
             self.problems.append(f"{name} must be a GUID")
         return value.lower()
 

@@ -1,6 +1,7 @@
 """Names of things: a prefix and a unique part that sorts by time."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ RequestId = NewType("RequestId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
 _LENGTH = 26
+UNIQUE = f"[{_ALPHABET}]{{{_LENGTH}}}"  # a regular expression: the part of an id after its prefix
 
 
 def new_id(prefix: str, moment: datetime, entropy: Callable[[int], bytes] = secrets.token_bytes) -> str:
@@ -31,8 +33,7 @@ def derived_id(prefix: str, moment: datetime, *parts: str) -> str:
 
 def is_id(prefix: str, text: str) -> bool:
     """Whether `text` has the form of an id with `prefix`."""
-    head, _, tail = text.partition("_")
-    return head == prefix and len(tail) == _LENGTH and all(letter in _ALPHABET for letter in tail)
+    return re.fullmatch(f"{prefix}_{UNIQUE}", text) is not None
 
 
 def _encode(prefix: str, moment: datetime, unique: bytes) -> str:

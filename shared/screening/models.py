@@ -11,7 +11,7 @@ from typing import Annotated, Literal, NewType
 import msgspec
 from msgspec import Meta
 
-from shared.core.ids import TenantId
+from shared.core.ids import UNIQUE, TenantId
 from shared.core.text import VISIBLE, whole
 from shared.screening.engines.base import Finding, Gender, mask_ssn
 
@@ -22,7 +22,6 @@ ScreeningId = NewType("ScreeningId", str)
 
 type Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=whole(VISIBLE))]
 _SLUG = r"[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
-_UNIQUE = r"[0-9a-z]{26}"  # the part of an id after its prefix
 type Slug = Annotated[str, Meta(pattern=whole(_SLUG))]
 type Ssn = Annotated[str, Meta(pattern=whole(r"[0-9]{3}-?[0-9]{2}-?[0-9]{4}"))]
 type Email = Annotated[str, Meta(pattern=whole(r"[^@\s]+@[^@\s]+\.[^@\s]+"), max_length=254)]
@@ -283,8 +282,8 @@ class ScreeningJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Whoever may write there must not put anything else into logs and access records, nor shorten the pauses.
     """
 
-    tenant_id: Annotated[TenantId, Meta(pattern=whole(f"ten_{_UNIQUE}"))]
-    report_id: Annotated[ReportId, Meta(pattern=whole(f"rep_{_UNIQUE}"))]
-    screening_id: Annotated[ScreeningId, Meta(pattern=whole(f"scr_{_UNIQUE}"))]
+    tenant_id: Annotated[TenantId, Meta(pattern=whole(f"ten_{UNIQUE}"))]
+    report_id: Annotated[ReportId, Meta(pattern=whole(f"rep_{UNIQUE}"))]
+    screening_id: Annotated[ScreeningId, Meta(pattern=whole(f"scr_{UNIQUE}"))]
     accepted_at: str
     attempt: Annotated[int, Meta(ge=1)] = 1

@@ -9,10 +9,9 @@ from shared.access.models import Account, CredentialKind, Daemon, Target
 from shared.core.caller import ClientId
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import DirectoryId, TenantId
-from shared.core.text import VISIBLE, whole
+from shared.core.text import GUID, VISIBLE, whole
 
 type TenantStatus = Literal["active", "locked"]
-GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _NAME = r"[0-9A-Za-z_().-]*[0-9A-Za-z_()-]"  # of a resource: no dot at its end, so neither `.` nor `..`
 
 type Text = Annotated[str, Meta(min_length=1, max_length=200, pattern=whole(VISIBLE))]

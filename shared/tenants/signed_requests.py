@@ -13,7 +13,8 @@ import msgspec
 
 from shared.core.caller import MessageCaller
 from shared.core.ids import DirectoryId, TenantId
-from shared.tenants.models import GUID, SigningKey, Tenant
+from shared.core.text import GUID
+from shared.tenants.models import SigningKey, Tenant
 
 _LONGEST_LIFE = 24 * 3600  # seconds from iat to exp
 _SKEW = 60
