@@ -1,1 +1,1 @@
-"""Azure, behind the application's ports. The only package besides the entry points that imports the Azure SDKs."""
+"""Azure, behind the application's ports. Only bootstrap and the entry points import Azure's SDKs besides."""

@@ -1,4 +1,4 @@
-"""Azure Resource Manager: steps 3 and 4 with the daemon's token; and what registering a tenant reads."""
+"""Azure Resource Manager: steps 3 and 4, with the daemon's token."""
 
 from typing import Any, cast
 
