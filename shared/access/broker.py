@@ -180,7 +180,7 @@ class Broker:
             new_id("acc", now), now, target.tenant_id, lease.id, lease.purpose, target.daemon.client_id,
             key.kind, key.fingerprint, granted.source,
         )  # fmt: skip
-        own = Lease(lease.id, target.tenant_id, target.account.endpoint, lease.purpose, self._clock.monotonic)
+        own = Lease(lease.id, target.account.endpoint, lease.purpose, self._clock.monotonic)
         own.hold(writing, granted.until)
         try:
             documents = self._accounts.open(target.account, _ForTheRecord(own))
@@ -204,7 +204,7 @@ class Broker:
 
     def _new_lease(self, target: Target, purpose: Purpose) -> Lease:
         lease_id = LeaseId(new_id("lea", self._clock.now()))
-        return Lease(lease_id, target.tenant_id, target.account.endpoint, purpose, self._clock.monotonic)
+        return Lease(lease_id, target.account.endpoint, purpose, self._clock.monotonic)
 
     def _compartment(self, target: Target, *, watched: bool) -> Compartment:
         """The compartment of `target`: the shared one, or a new one."""

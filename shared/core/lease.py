@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-from shared.core.ids import LeaseId, TenantId
+from shared.core.ids import LeaseId
 from shared.core.secret import Secret
 
 type KeyKind = Literal["primary", "secondary", "primary_readonly", "secondary_readonly"]
@@ -87,18 +87,16 @@ class Keyring:
 class Lease:
     """Signs requests to `endpoint` until `end` is called or its key is too old by `monotonic` time."""
 
-    __slots__ = ("_ended", "_endpoint", "_expires", "_key", "_monotonic", "id", "purpose", "tenant_id")
+    __slots__ = ("_ended", "_endpoint", "_expires", "_key", "_monotonic", "id", "purpose")
 
     def __init__(
         self,
         lease_id: LeaseId,
-        tenant_id: TenantId,
         endpoint: str,
         purpose: Purpose,
         monotonic: Callable[[], float],
     ) -> None:
         self.id = lease_id
-        self.tenant_id = tenant_id
         self.purpose = purpose
         self._endpoint = endpoint
         self._monotonic = monotonic

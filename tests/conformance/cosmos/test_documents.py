@@ -15,7 +15,7 @@ from shared.access.documents import Documents, Query
 from shared.access.models import Account
 from shared.adapters.cosmos import DATABASE, TenantAccounts
 from shared.core.errors import BulkheadError, Kind
-from shared.core.ids import LeaseId, TenantId
+from shared.core.ids import LeaseId
 from shared.core.lease import AccountKey, Lease, Purpose
 from shared.core.secret import Secret
 from tests.conformance.cloud import Cloud, KeyedAccount
@@ -33,7 +33,7 @@ async def documents(cloud: Cloud, account: KeyedAccount, client: CosmosClient) -
         policy: Any = {"uniqueKeys": unique} if unique else None
         await database.create_container_if_not_exists(container, PartitionKey(f"/{field}"), unique_key_policy=policy)
     purpose = Purpose("user:1", "suite.run", "suite", "req_1", writes=True)
-    lease = Lease(LeaseId("lea_1"), TenantId("ten_1"), account.endpoint, purpose, time.monotonic)
+    lease = Lease(LeaseId("lea_1"), account.endpoint, purpose, time.monotonic)
     lease.hold(AccountKey("primary", Secret(account.keys["primary"]), "f"), time.monotonic() + 600)
     accounts = TenantAccounts(os.environ.get("HTTPS_PROXY"))
     before = asyncio.all_tasks()

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from shared.core.ids import LeaseId, TenantId
+from shared.core.ids import LeaseId
 from shared.core.lease import (
     READING,
     WRITING,
@@ -43,7 +43,7 @@ def key() -> Any:
 @pytest.fixture
 def lease(clock: ManualClock) -> Any:
     purpose = Purpose("user:1", "candidates.read", "cand_1", "req_1", writes=False)
-    return Lease(LeaseId("lea_1"), TenantId("ten_1"), ENDPOINT, purpose, clock.monotonic)
+    return Lease(LeaseId("lea_1"), ENDPOINT, purpose, clock.monotonic)
 
 
 def test_it_signs_as_the_reference_says(lease: Lease, key: AccountKey, clock: ManualClock) -> None:
