@@ -208,6 +208,7 @@ def error(status: int, sub_status: int | None = None) -> Any:
         (410, 1002, "account_unavailable"),
         (449, None, "account_unavailable"),
         (429, 3200, "account_throttled"),
+        (413, None, "document_too_large"),
         (400, None, "account_refused"),
         (403, None, "account_unavailable"),  # a firewall, or a key whose regeneration has not spread: may pass later
     ],

@@ -297,7 +297,7 @@ async def test_a_withdrawn_key_stops_working_after_its_lifetime() -> None:
 
 
 async def test_keys_that_are_no_rsa_keys_with_an_issuer_are_left_out() -> None:
-    keys = Keys({"kid": "ec", "kty": "EC", "crv": "P-256"}, jwk("no-issuer", issuer=None), jwk("a"))
+    keys = Keys({"kid": "ec", "kty": "EC", "crv": "P-256", "issuer": ISSUER}, jwk("no-issuer", issuer=None), jwk("a"))
     assert (await keys.cache.get("a")).kid == "a"
     assert await keys.refused("ec") is Kind.UNAUTHENTICATED
     assert await keys.refused("no-issuer") is Kind.UNAUTHENTICATED

@@ -255,6 +255,7 @@ async def test_an_entry_that_cannot_be_read_is_no_tenant(
         ("account", "resource_id", "@forger.example/x"),  # what follows https://management.azure.com
         ("account", "resource_id", ".forger.example/subscriptions/x"),
         ("account", "resource_id", CONTOSO_HR.account.resource_id + "?x"),
+        ("account", "resource_id", CONTOSO_HR.account.resource_id.replace("/contoso1/", "/contoso1/../x/", 1)),
         ("account", "resource_id", CONTOSO_HR.account.resource_id + "/x"),
         ("credential", "vault", "https://forger.example"),
         ("credential", "vault", "https://kv.vault.azure.net.forger.example"),
