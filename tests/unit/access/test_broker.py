@@ -217,6 +217,21 @@ async def test_work_that_runs_on_when_the_block_ends_gets_no_key(
     assert len(azure.records(contoso)) == 1
 
 
+async def test_who_joins_late_has_the_key_no_longer_than_the_others(
+    azure: FakeAzure, broker: Broker, contoso: Target
+) -> None:
+    """Each lease sees to that itself, even if the key is not forgotten in time."""
+    async with broker.lease(contoso, READS):
+        await asyncio.sleep(LIMITS.max_age - 10)
+        async with broker.lease(contoso, READS) as late:
+            (compartment,) = broker._open
+            assert compartment._timer is not None
+            compartment._timer.cancel()
+            await asyncio.sleep(10)
+            await late.read("candidates", "cand_1", "cand_1")
+    assert azure.count("manager") == 2
+
+
 async def test_a_lease_beyond_its_maximum_age_is_renewed_with_a_new_listing_and_a_record(
     azure: FakeAzure, broker: Broker, contoso: Target
 ) -> None:
