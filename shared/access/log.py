@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared.access.documents import Document, Documents, Json, Query
-from shared.core.audit import AccessRecord, Disclosure, Flaw, Head, verify
+from shared.core.audit import AccessRecord, Disclosure, Examination, Flaw, Head
 from shared.core.errors import BulkheadError, Kind
 
 CONTAINER = "access_log"
@@ -51,12 +51,14 @@ class AccessLog:
 
         `anchors` are to be read before this is called.
         """
-        months = list(_months(since, now))
+        months = list(_months(since, now))[::-1]  # the oldest first, as the chains were written
         heads = await self._heads(months)
-        records = [_load(AccessRecord, document) async for document in self._all("record", months)]
+        examination, count = Examination(heads, anchors), 0
+        async for document in self._all("record", months):
+            examination.see(_load(AccessRecord, document))
+            count += 1
         begun = {head.writer for head in await self._heads(months)} - {head.writer for head in heads}
-        records = [record for record in records if record.writer not in begun]  # a chain begun meanwhile
-        return len(records), verify(records, heads, anchors)
+        return count, [flaw for flaw in examination.flaws() if flaw.writer not in begun]  # a chain begun meanwhile
 
     async def _heads(self, months: list[str]) -> list[Head]:
         return [_load(Head, document) async for document in self._all("head", months)]

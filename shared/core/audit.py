@@ -109,52 +109,96 @@ class Flaw:
     ]
 
 
-def verify(records: Iterable[AccessRecord], heads: Iterable[Head], anchors: Iterable[Head]) -> list[Flaw]:
-    """The flaws of a whole log: its records in any order, its heads, and the anchors kept elsewhere.
+class Examination:
+    """Looks for flaws in a whole log, whose records are shown to it in any order.
 
-    Anchors and heads are to be read before the records: what is written meanwhile makes a chain longer, which is no
-    flaw.
+    It remembers of a record what the next one links to, and only until all before it have come. So in the order of
+    their ids, which is nearly that of their numbers, a log of any length takes no memory.
     """
-    by_writer: dict[str, dict[int, AccessRecord]] = {}
-    flaws = [
-        Flaw(record.writer, record.number, "doubled")
-        for record in records
-        if by_writer.setdefault(record.writer, {}).setdefault(record.number, record) is not record
-    ]
-    newest: dict[str, Head] = {}
-    for head in heads:
-        if head.writer not in newest or head.number > newest[head.writer].number:
-            newest[head.writer] = head
-    for writer in sorted(by_writer.keys() | newest.keys()):
-        flaws += _verify_chain(writer, by_writer.get(writer, {}), newest.get(writer))
-    for anchor in anchors:
-        kept = by_writer.get(anchor.writer, {}).get(anchor.number)
-        if kept is None:
-            flaws.append(Flaw(anchor.writer, anchor.number, "missing_at_anchor"))
-        elif kept.hash != anchor.hash:
-            flaws.append(Flaw(anchor.writer, anchor.number, "differs_from_anchor"))
-    return flaws
+
+    def __init__(self, heads: Iterable[Head], anchors: Iterable[Head]) -> None:
+        """The log's own heads, and the anchors kept elsewhere.
+
+        Both are to be read before the records: what is written meanwhile makes a chain longer, which is no flaw.
+        """
+        self._anchors = list(anchors)
+        self._heads = {head.writer: head for head in sorted(heads, key=lambda head: head.number)}  # the newest
+        self._chains: dict[str, _Chain] = {}
+        pinned = (*self._anchors, *self._heads.values())
+        self._pinned: dict[tuple[str, int], str | None] = {(one.writer, one.number): None for one in pinned}
+
+    def see(self, record: AccessRecord) -> None:
+        """Look at one record."""
+        chain = self._chain(record.writer)
+        if chain.add(record) and (record.writer, record.number) in self._pinned:
+            self._pinned[record.writer, record.number] = record.hash
+
+    def flaws(self) -> list[Flaw]:
+        """What shows that some of the log was changed or removed, now that all records were seen."""
+        found: list[Flaw] = []
+        for writer in sorted(self._chains.keys() | self._heads.keys()):
+            found += self._chain(writer).end() + self._at_head(writer)
+        for anchor in self._anchors:
+            kept = self._pinned[anchor.writer, anchor.number]
+            if kept is None:
+                found.append(Flaw(anchor.writer, anchor.number, "missing_at_anchor"))
+            elif kept != anchor.hash:
+                found.append(Flaw(anchor.writer, anchor.number, "differs_from_anchor"))
+        return found
+
+    def _chain(self, writer: str) -> "_Chain":
+        if writer not in self._chains:
+            self._chains[writer] = _Chain(writer)
+        return self._chains[writer]
+
+    def _at_head(self, writer: str) -> list[Flaw]:
+        head, following = self._heads.get(writer), self._chain(writer).following
+        if head is None:
+            return [Flaw(writer, following - 1, "head_missing")]
+        if head.number >= following:
+            return [Flaw(writer, following, "missing")]
+        if self._pinned[writer, head.number] not in (None, head.hash):
+            return [Flaw(writer, head.number, "differs_from_head")]
+        return []
 
 
-def _verify_chain(writer: str, chained: dict[int, AccessRecord], head: Head | None) -> list[Flaw]:
-    flaws: list[Flaw] = []
-    previous: str | None = START
-    expected = 1
-    for number, record in sorted(chained.items()):
-        if number != expected:
-            flaws.append(Flaw(writer, expected, "missing"))  # and those up to `number`
-            previous = None  # the link to it cannot be checked
-        digest = _hash(writer, number, record.previous_hash, record)
-        if previous not in (None, record.previous_hash) or record.hash != digest:
-            flaws.append(Flaw(writer, number, "changed"))
-        previous, expected = record.hash, number + 1
-    if head is None:
-        flaws.append(Flaw(writer, expected - 1, "head_missing"))
-    elif head.number >= expected:
-        flaws.append(Flaw(writer, expected, "missing"))
-    elif head.number in chained and chained[head.number].hash != head.hash:
-        flaws.append(Flaw(writer, head.number, "differs_from_head"))
-    return flaws
+class _Chain:
+    """One writer's records, linked as they come."""
+
+    def __init__(self, writer: str) -> None:
+        self.following = 1  # the number of the record that comes next
+        self._writer = writer
+        self._previous: str | None = START  # hash of the one before that; None when it is missing
+        self._early: dict[int, tuple[bool, str, str]] = {}  # by number: whether it is whole, and both its hashes
+        self._flaws: list[Flaw] = []
+
+    def add(self, record: AccessRecord) -> bool:
+        """Whether it is the first of its number."""
+        number = record.number
+        if number < self.following or number in self._early:
+            self._flaws.append(Flaw(self._writer, number, "doubled" if number > 0 else "changed"))
+            return False
+        whole = record.hash == _hash(self._writer, number, record.previous_hash, record)
+        self._early[number] = whole, record.previous_hash, record.hash
+        while self.following in self._early:
+            self._link()
+        return True
+
+    def end(self) -> list[Flaw]:
+        """All flaws, when no record is to come any more."""
+        for number in sorted(self._early):
+            if number != self.following:
+                self._flaws.append(Flaw(self._writer, self.following, "missing"))  # and those up to `number`
+                self.following, self._previous = number, None  # the link to it cannot be checked
+            self._link()
+        return self._flaws
+
+    def _link(self) -> None:
+        whole, previous, digest = self._early.pop(self.following)
+        if not whole or self._previous not in (None, previous):
+            self._flaws.append(Flaw(self._writer, self.following, "changed"))
+        self._previous = digest
+        self.following += 1
 
 
 def _hash(writer: str, number: int, previous: str, one: Disclosure) -> str:

@@ -6,7 +6,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.core.audit import START, AccessRecord, Disclosure, Head, chain, verify
+from shared.core.audit import START, AccessRecord, Disclosure, Head, chain
+from tests.examining import verify
 
 TEXTS = st.text(max_size=4)
 KINDS = st.sampled_from(["primary", "secondary", "primary_readonly", "secondary_readonly"])

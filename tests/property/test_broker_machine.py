@@ -19,10 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from shared.access.budget import LIMIT, WINDOW
 from shared.access.failures import AccessError, Failure
-from shared.core.audit import AccessRecord, Head, verify
+from shared.core.audit import AccessRecord, Head
 from shared.core.errors import BulkheadError, Kind
 from shared.core.lease import LeaseEndedError, LeaseLimits, Purpose
 from tests.broker_stage import KINDS, FakeAzure, Signature, broker_of, turns
+from tests.examining import verify
 from tests.fakes import CONTOSO_HR, CONTOSO_RETAIL, FABRIKAM_HR
 from tests.virtual_time import VirtualTimeLoop
 

@@ -9,10 +9,11 @@ import pytest
 from shared.access.broker import Broker
 from shared.access.failures import AccessError, Failure
 from shared.access.models import Account, Target
-from shared.core.audit import AccessRecord, Head, verify
+from shared.core.audit import AccessRecord, Head
 from shared.core.errors import BulkheadError, Kind
 from shared.core.lease import LeaseEndedError, LeaseLimits, Purpose
 from tests.broker_stage import LIMITS, READS, WRITES, FakeAzure, broker_of, turns
+from tests.examining import verify
 from tests.fakes import CONTOSO_RETAIL
 
 STEPS = ["vault", "entra", "manager"]

@@ -124,4 +124,4 @@ async def test_what_is_written_while_the_log_is_read_is_no_flaw(documents: InMem
             return await super().query(query)
 
     count, flaws = await AccessLog(Busy()).verify([], SINCE, NOW)
-    assert (count, flaws) == (4, [])
+    assert (count, flaws) == (5, [])

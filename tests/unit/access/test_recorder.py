@@ -9,12 +9,13 @@ import pytest
 
 from shared.access.documents import Document, DocumentExistsError, KeyRefusedError
 from shared.access.recorder import Recorder
-from shared.core.audit import AccessRecord, Head, disclosure, verify
+from shared.core.audit import AccessRecord, Head, disclosure
 from shared.core.context import REQUEST_ID
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import LeaseId, RequestId, TenantId, new_id
 from shared.core.lease import Purpose
 from tests.broker_stage import FakeAzure, broker_of, turns
+from tests.examining import verify
 from tests.fakes import CONTOSO, TENANT_CONTAINERS, InMemoryDocuments, Names, tenant_documents
 
 TENANT = TenantId("ten_1")

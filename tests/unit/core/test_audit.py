@@ -1,13 +1,15 @@
 """Chained access records: whatever is done to them afterwards is noticed, and nothing else is."""
 
+import tracemalloc
 from typing import Any
 
 import msgspec
 import pytest
 
-from shared.core.audit import START, AccessRecord, Disclosure, Flaw, Head, chain, disclosure, verify
+from shared.core.audit import START, AccessRecord, Disclosure, Examination, Flaw, Head, chain, disclosure
 from shared.core.ids import LeaseId, TenantId
 from shared.core.lease import Purpose
+from tests.examining import verify
 from tests.fakes import START as MOMENT
 
 WRITER = "wri_1"
@@ -140,6 +142,21 @@ def test_each_writer_has_a_chain_of_its_own(written: Any) -> None:
     assert flaws([*records, *others], head, other_head) == []
     found = verify([*records, *others[:1]], [head, other_head], [])
     assert found == [Flaw("wri_2", 2, "missing")]
+
+
+def test_records_in_their_order_are_not_remembered() -> None:
+    """A log may have millions of them."""
+    head, examination = NEW, Examination([], [])
+    tracemalloc.start()
+    try:
+        for number in range(1, 1001):
+            (record,), head = chain(head, [disclosed(number)])
+            examination.see(record)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [flaw.what for flaw in examination.flaws()] == ["head_missing"]
+    assert kept < 20_000, "bytes; the records would be a hundred times as many"
 
 
 def test_a_record_of_one_writer_is_none_of_another(written: Any) -> None:
