@@ -21,6 +21,7 @@ from shared.screening.reports import change_report
 from shared.screening.store import ScreeningStore, Versioned
 
 _OLDEST = 120  # years
+_ATTEMPTS = 8  # of changing a candidate that others change at the same time
 
 
 async def create(store: ScreeningStore, data: CandidateData, candidate_id: CandidateId, now: datetime) -> Candidate:
@@ -39,17 +40,23 @@ async def create(store: ScreeningStore, data: CandidateData, candidate_id: Candi
 async def patch(
     store: ScreeningStore, candidate_id: str, change: CandidatePatch, etag: str, now: datetime
 ) -> Versioned[Candidate]:
-    """Change what `change` names in the state that `etag` names, `*` for whatever there is.
+    """Change what `change` names in the state that `etag` names; `*`: in whatever there is, also after others' changes.
 
-    Raises BulkheadError (not_found, precondition_failed, unprocessable).
+    Raises BulkheadError (not_found, precondition_failed, unavailable, unprocessable).
     """
-    current = await store.candidate(candidate_id)
     changes = {
         name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not msgspec.UNSET
     }
-    changed = msgspec.structs.replace(current.value, **changes, updated_at=rfc3339(now))
-    _check(changed.dob, now)
-    return await store.replace_candidate(changed, current.etag if etag == "*" else etag)
+    for _ in range(_ATTEMPTS):
+        current = await store.candidate(candidate_id)
+        changed = msgspec.structs.replace(current.value, **changes, updated_at=rfc3339(now))
+        _check(changed.dob, now)
+        try:
+            return await store.replace_candidate(changed, current.etag if etag == "*" else etag)
+        except BulkheadError as error:
+            if etag != "*" or error.kind is not Kind.PRECONDITION_FAILED:
+                raise
+    raise BulkheadError(Kind.UNAVAILABLE, "busy", "The candidate is being changed by others.", retry_after=1)
 
 
 async def erase(store: ScreeningStore, candidate_id: str, now: datetime) -> None:

@@ -27,11 +27,13 @@ class TenantSettings:
 
     async def patch(self, tenant_id: TenantId, patch: TenantPatch, etag: str, now: datetime) -> Stored:
         """Change the tenant's own settings in the state that `etag` names, `*` for whatever there is."""
-        stored = await self._registry.read(tenant_id)
         changes: dict[str, object] = {}
         if patch.allowed_client_ids is not msgspec.UNSET:
             changes["allowed_client_ids"] = tuple(ClientId(client.lower()) for client in patch.allowed_client_ids)
-        return await self._replace(Stored(stored.tenant, stored.etag if etag == "*" else etag), now, **changes)
+        if etag == "*":
+            return await self._change(tenant_id, now, **changes)
+        stored = await self._registry.read(tenant_id)
+        return await self._replace(Stored(stored.tenant, etag), now, **changes)
 
     async def set_signing_keys(self, tenant_id: TenantId, keys: KeySet, etag: str | None, now: datetime) -> Stored:
         """Replace the keys with which the tenant signs queue messages. `etag` None replaces whatever is there."""

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -72,6 +73,17 @@ async def test_a_patch_of_an_old_state_is_refused(stage: Any) -> None:
         await candidates.patch(stage.store, made.id, CandidatePatch(last_name="Second"), etag, stage.now)
     assert caught.value.kind is Kind.PRECONDITION_FAILED
     assert (await stage.store.candidate(made.id)).value.last_name == "First"
+
+
+async def test_a_patch_of_whatever_there_is_comes_after_changes_of_others(stage: Any) -> None:
+    made = await stage.candidate()
+    changes = [CandidatePatch(last_name="Rossi"), CandidatePatch(custom_id="7"), CandidatePatch(middle_name="M")]
+    patched = await asyncio.gather(
+        *(candidates.patch(stage.store, made.id, change, "*", stage.now) for change in changes)
+    )
+    stored = (await stage.store.candidate(made.id)).value
+    assert (stored.last_name, stored.custom_id, stored.middle_name) == ("Rossi", "7", "M")
+    assert len({one.etag for one in patched}) == len(changes)
 
 
 async def test_a_patch_is_checked_as_a_whole(stage: Any) -> None:

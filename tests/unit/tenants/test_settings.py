@@ -96,6 +96,16 @@ async def test_a_patch_changes_what_it_names(settings: Any, registry: Registry) 
     assert unchanged.tenant.allowed_client_ids == (CLIENT.lower(),)
 
 
+async def test_a_patch_of_whatever_there_is_comes_after_changes_of_others(settings: Any, registry: Registry) -> None:
+    patch = TenantPatch(allowed_client_ids=(CLIENT,))
+    await asyncio.gather(
+        settings.set_status(CONTOSO_HR.tenant_id, "locked", START),
+        settings.patch(CONTOSO_HR.tenant_id, patch, "*", START),
+    )
+    stored = await registry.read(CONTOSO_HR.tenant_id)
+    assert (stored.tenant.status, stored.tenant.allowed_client_ids) == ("locked", (CLIENT.lower(),))
+
+
 async def test_a_patch_of_an_old_state_is_refused(settings: Any, registry: Registry) -> None:
     stored = await registry.read(CONTOSO_HR.tenant_id)
     await settings.set_status(CONTOSO_HR.tenant_id, "locked", START)
