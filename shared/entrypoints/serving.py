@@ -119,7 +119,7 @@ class Operation:
     action: Action | None
     body: type[msgspec.Struct] | None
     result: Any
-    status: tuple[int, ...]  # of success
+    status: tuple[int, ...]  # of success, and of other answers that are no problem documents
     query: tuple[str, ...]
 
 
@@ -176,13 +176,15 @@ class Api:
 
         return self._endpoint(method, route, call, "publisher", action, body, result, status, query)
 
-    def public(self, method: Method, route: str) -> Callable[[Callable[[func.HttpRequest], Awaitable[Answer]]], Any]:
+    def public(
+        self, method: Method, route: str, *, status: int | tuple[int, ...] = 200
+    ) -> Callable[[Callable[[func.HttpRequest], Awaitable[Answer]]], Any]:
         """An endpoint without a token: health and the API's description."""
 
         async def call(request: func.HttpRequest, request_id: RequestId) -> func.HttpRequest:  # noqa: ARG001
             return request
 
-        return self._endpoint(method, route, call, "public", None, None, None, 200, ())
+        return self._endpoint(method, route, call, "public", None, None, None, status, ())
 
     def _endpoint(
         self,
