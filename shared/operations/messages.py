@@ -1,5 +1,6 @@
 """Messages that wait for a person: orders that were rejected, and dead letters."""
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
@@ -28,7 +29,10 @@ async def read(application: App, options: Namespace) -> int:
         _print_json([msgspec.to_builtins(one) for one in found])
     for one in [] if options.json else found:
         print("\n".join(f"{name}: {value}" for name, value in msgspec.to_builtins(one).items()), end="\n\n")
-    return 0 if {one.number for one in found} == set(options.numbers) else 1
+    missing = [number for number in options.numbers if number not in {one.number for one in found}]
+    for number in missing:
+        print(f"{number:>6}  is not there", file=sys.stderr)
+    return 1 if missing else 0
 
 
 async def send_again(application: App, options: Namespace) -> int:

@@ -62,10 +62,11 @@ async def test_reading_says_whether_all_were_there(
 ) -> None:
     application: Any = SimpleNamespace(waiting_messages=FakePlaces(1, 2, 3))
     assert await messages.read(application, options(*numbers)) == code
-    shown = capsys.readouterr().out
+    shown, said = capsys.readouterr()
     assert [number for number in (1, 2, 3) if f"body of {number} in check-requests-rejected" in shown] == [
         number for number in numbers if number != 9
     ]
+    assert said == ("     9  is not there\n" if 9 in numbers else "")
 
 
 @pytest.mark.parametrize(("numbers", "code"), [((1, 2), 0), ((1, 9), 1)])
