@@ -46,9 +46,10 @@ class HrSystem:
         token = await client.token(self._tenant, ("Tenant.Admin",))
         current = await client.api("GET", "/tenant", token)
         if current.status != 200:
+            unknown = "not_a_tenant" in current.text
             raise ControlError(
-                f"Bulkhead does not know the tenant '{self._tenant}' ({told(current)}). "
-                f"Register it with: {program()} tenant register {self._tenant}"
+                f"Bulkhead does not serve the tenant '{self._tenant}' ({told(current)})."
+                + (f" Register it with: {program()} tenant register {self._tenant}" if unknown else "")
             )
         keys = current.json["signing_keys"]
         if any(key["kid"] == self.key_id for key in keys):
