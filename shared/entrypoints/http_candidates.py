@@ -23,7 +23,10 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call]
 api = Api(blueprint)
 
 
-@api.tenant("POST", "candidates", Action.CANDIDATES_WRITE, body=CandidateData, result=CandidateView, status=201)
+@api.tenant(
+    "POST", "candidates", Action.CANDIDATES_WRITE,
+    body=CandidateData, result=CandidateView, status=201, headers=("Location",),
+)  # fmt: skip
 async def create_candidate(call: TenantCall) -> Answer:
     """Create a candidate."""
     data = call.body(CandidateData)
@@ -46,7 +49,7 @@ async def list_candidates(call: TenantCall) -> Answer:
     return answer(position.page(found, [candidate_view(one) for one in found]))
 
 
-@api.tenant("GET", "candidates/{candidate_id}", Action.CANDIDATES_READ, result=CandidateView)
+@api.tenant("GET", "candidates/{candidate_id}", Action.CANDIDATES_READ, result=CandidateView, headers=("ETag",))
 async def get_candidate(call: TenantCall) -> Answer:
     """Show a candidate."""
     candidate_id = call.path("candidate_id")
@@ -55,7 +58,10 @@ async def get_candidate(call: TenantCall) -> Answer:
     return answer(candidate_view(found.value), etag=found.etag)
 
 
-@api.tenant("PATCH", "candidates/{candidate_id}", Action.CANDIDATES_WRITE, body=CandidatePatch, result=CandidateView)
+@api.tenant(
+    "PATCH", "candidates/{candidate_id}", Action.CANDIDATES_WRITE,
+    body=CandidatePatch, result=CandidateView, headers=("ETag",),
+)  # fmt: skip
 async def patch_candidate(call: TenantCall) -> Answer:
     """Change a candidate; needs If-Match."""
     candidate_id, etag, change = call.path("candidate_id"), call.if_match(), call.body(CandidatePatch)
@@ -75,7 +81,7 @@ async def delete_candidate(call: TenantCall) -> Answer:
 
 @api.tenant(
     "POST", "candidates/{candidate_id}/authorizations", Action.AUTHORIZATIONS_WRITE,
-    body=AuthorizationData, result=Authorization, status=201,
+    body=AuthorizationData, result=Authorization, status=201, headers=("Location",),
 )  # fmt: skip
 async def create_authorization(call: TenantCall) -> Answer:
     """Record a candidate's disclosure and signed authorization."""

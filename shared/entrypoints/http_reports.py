@@ -38,7 +38,7 @@ async def list_packages(call: TenantCall) -> Answer:
     return answer(position.page(found, found))
 
 
-@api.tenant("GET", "packages/{slug}", Action.PACKAGES_READ, result=Package)
+@api.tenant("GET", "packages/{slug}", Action.PACKAGES_READ, result=Package, headers=("ETag",))
 async def get_package(call: TenantCall) -> Answer:
     """Show a package."""
     slug = call.path("slug")
@@ -50,7 +50,10 @@ async def get_package(call: TenantCall) -> Answer:
     return answer(found.value, 200, **headers)
 
 
-@api.tenant("PUT", "packages/{slug}", Action.PACKAGES_WRITE, body=PackageData, result=Package, status=(201, 200))
+@api.tenant(
+    "PUT", "packages/{slug}", Action.PACKAGES_WRITE,
+    body=PackageData, result=Package, status=(201, 200), headers=("ETag",),
+)  # fmt: skip
 async def put_package(call: TenantCall) -> Answer:
     """Create (If-Match: *) or replace a package."""
     slug, etag, data = call.path("slug"), call.if_match(), call.body(PackageData)
@@ -60,7 +63,10 @@ async def put_package(call: TenantCall) -> Answer:
     return answer(stored.value, 201 if etag == "*" else 200, etag=stored.etag)
 
 
-@api.tenant("POST", "reports", Action.REPORTS_WRITE, body=ReportOrder, result=Report, status=202)
+@api.tenant(
+    "POST", "reports", Action.REPORTS_WRITE,
+    body=ReportOrder, result=Report, status=202, headers=("Location", "Retry-After"),
+)  # fmt: skip
 async def create_report(call: TenantCall) -> Answer:
     """Order a background check."""
     wanted = call.body(ReportOrder)
@@ -95,7 +101,7 @@ async def list_reports(call: TenantCall) -> Answer:
     return answer(position.page(found, found))
 
 
-@api.tenant("GET", "reports/{report_id}", Action.REPORTS_READ, result=Report)
+@api.tenant("GET", "reports/{report_id}", Action.REPORTS_READ, result=Report, headers=("ETag",))
 async def get_report(call: TenantCall) -> Answer:
     """Show a report with its screenings."""
     report_id = call.path("report_id")
@@ -104,7 +110,7 @@ async def get_report(call: TenantCall) -> Answer:
     return answer(found.value, etag=found.etag)
 
 
-@api.tenant("POST", "reports/{report_id}/cancel", Action.REPORTS_WRITE, result=Report)
+@api.tenant("POST", "reports/{report_id}/cancel", Action.REPORTS_WRITE, result=Report, headers=("ETag",))
 async def cancel_report(call: TenantCall) -> Answer:
     """Cancel the screenings of a report that are not complete."""
     report_id = call.path("report_id")
@@ -120,7 +126,7 @@ async def cancel_report(call: TenantCall) -> Answer:
 
 @api.tenant(
     "POST", "reports/{report_id}/screenings/{screening_id}/review", Action.SCREENINGS_REVIEW,
-    body=ReviewDecision, result=Report,
+    body=ReviewDecision, result=Report, headers=("ETag",),
 )  # fmt: skip
 async def review_screening(call: TenantCall) -> Answer:
     """Confirm or dismiss a potential match."""

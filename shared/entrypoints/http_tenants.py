@@ -34,13 +34,13 @@ async def list_access_log(call: TenantCall) -> Answer:
     return answer(position.page(found, found))
 
 
-@tenant_api.tenant("GET", "tenant", Action.TENANT_READ, result=TenantView)
+@tenant_api.tenant("GET", "tenant", Action.TENANT_READ, result=TenantView, headers=("ETag",))
 async def get_own_tenant(call: TenantCall) -> Answer:
     """Show the tenant's own settings."""
     return _shown(await call.app.registry.read(call.tenant.id))
 
 
-@tenant_api.tenant("PATCH", "tenant", Action.TENANT_WRITE, body=TenantPatch, result=TenantView)
+@tenant_api.tenant("PATCH", "tenant", Action.TENANT_WRITE, body=TenantPatch, result=TenantView, headers=("ETag",))
 async def patch_own_tenant(call: TenantCall) -> Answer:
     """Change the tenant's own settings; needs If-Match."""
     etag, change = call.if_match(), call.body(TenantPatch)
@@ -49,7 +49,7 @@ async def patch_own_tenant(call: TenantCall) -> Answer:
     )
 
 
-@tenant_api.tenant("PUT", "tenant/signing_keys", Action.TENANT_WRITE, body=KeySet, result=TenantView)
+@tenant_api.tenant("PUT", "tenant/signing_keys", Action.TENANT_WRITE, body=KeySet, result=TenantView, headers=("ETag",))
 async def put_signing_keys(call: TenantCall) -> Answer:
     """Replace the keys (a JWKS) with which the tenant signs queue messages; If-Match: * replaces whatever is there."""
     etag, keys = call.if_match(), call.body(KeySet)
@@ -60,7 +60,7 @@ async def put_signing_keys(call: TenantCall) -> Answer:
     )
 
 
-@tenant_api.tenant("POST", "tenant/lock", Action.TENANT_WRITE, result=TenantView)
+@tenant_api.tenant("POST", "tenant/lock", Action.TENANT_WRITE, result=TenantView, headers=("ETag",))
 async def lock_own_tenant(call: TenantCall) -> Answer:
     """Lock the tenant: an emergency brake that only the publisher's staff can release."""
     return _changed(call, "lock", await call.app.tenant_settings.set_status(call.tenant.id, "locked", call.now))
@@ -78,7 +78,10 @@ async def list_tenants(call: Call) -> Answer:
     return answer(position.page(found, [view(tenant) for tenant in found]))
 
 
-@publisher_api.publisher("POST", "tenants", Action.TENANTS_WRITE, body=Registration, result=TenantView, status=201)
+@publisher_api.publisher(
+    "POST", "tenants", Action.TENANTS_WRITE,
+    body=Registration, result=TenantView, status=201, headers=("Location", "ETag"),
+)  # fmt: skip
 async def register_tenant(call: Call) -> Answer:
     """Register a tenant whose daemon application was made by hand."""
     wanted, new = call.body(Registration), new_id("ten", call.now)
@@ -91,13 +94,15 @@ async def register_tenant(call: Call) -> Answer:
     return await _once(call, new, work)
 
 
-@publisher_api.publisher("GET", "tenants/{tenant_id}", Action.TENANTS_READ, result=TenantView)
+@publisher_api.publisher("GET", "tenants/{tenant_id}", Action.TENANTS_READ, result=TenantView, headers=("ETag",))
 async def get_tenant(call: Call) -> Answer:
     """Show a tenant."""
     return _shown(await call.app.registry.read(TenantId(call.path("tenant_id"))))
 
 
-@publisher_api.publisher("PATCH", "tenants/{tenant_id}", Action.TENANTS_WRITE, body=DaemonChange, result=TenantView)
+@publisher_api.publisher(
+    "PATCH", "tenants/{tenant_id}", Action.TENANTS_WRITE, body=DaemonChange, result=TenantView, headers=("ETag",)
+)
 async def change_daemon(call: Call) -> Answer:
     """Let a tenant be opened by another credential or daemon; needs If-Match."""
     tenant_id, etag, wanted = TenantId(call.path("tenant_id")), call.if_match(), call.body(DaemonChange)
@@ -105,13 +110,15 @@ async def change_daemon(call: Call) -> Answer:
     return _changed(call, "change_daemon", stored)
 
 
-@publisher_api.publisher("POST", "tenants/{tenant_id}/lock", Action.TENANTS_WRITE, result=TenantView)
+@publisher_api.publisher("POST", "tenants/{tenant_id}/lock", Action.TENANTS_WRITE, result=TenantView, headers=("ETag",))
 async def lock_tenant(call: Call) -> Answer:
     """Lock a tenant: nothing reaches its account until it is unlocked."""
     return await _set_status(call, "lock", "locked")
 
 
-@publisher_api.publisher("POST", "tenants/{tenant_id}/unlock", Action.TENANTS_WRITE, result=TenantView)
+@publisher_api.publisher(
+    "POST", "tenants/{tenant_id}/unlock", Action.TENANTS_WRITE, result=TenantView, headers=("ETag",)
+)
 async def unlock_tenant(call: Call) -> Answer:
     """Unlock a tenant."""
     return await _set_status(call, "unlock", "active")

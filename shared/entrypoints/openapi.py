@@ -26,6 +26,12 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT},
     "status": {"type": "string", "enum": list(allowed_values(ReportStatus))},
 }
+_HEADERS = {
+    "X-Request-Id": "Names this request in logs and in the tenant's access log.",
+    "ETag": "The object's state, for If-Match.",
+    "Location": "Where what was made is found.",
+    "Retry-After": "Seconds after which to ask again.",
+}
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance"],
@@ -78,7 +84,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
         parameters.append(_IDEMPOTENCY_KEY)
     if operation.method in ("PUT", "PATCH"):
         parameters.append(_IF_MATCH)
-    success: dict[str, Any] = {"description": operation.summary}
+    success: dict[str, Any] = {
+        "description": operation.summary, "headers": _headers("X-Request-Id", *operation.headers)
+    }  # fmt: skip
     if (shown := _schema(operation.result)) is not None:
         success["content"] = {"application/json": {"schema": shown}}
     described: dict[str, Any] = {
@@ -89,6 +97,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
             **{str(status): success for status in operation.status},
             "default": {
                 "description": "An error.",
+                "headers": _headers("X-Request-Id", "Retry-After"),
                 "content": {"application/problem+json": {"schema": {"$ref": _REF.format(name="Problem")}}},
             },
         },
@@ -104,6 +113,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
         roles = TENANT_ROLES.get(operation.action) or PUBLISHER_ROLES.get(operation.action) or frozenset()
         described["description"] = f"Needs one of the roles {', '.join(sorted(roles))}."
     return described
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    return {name: {"description": _HEADERS[name], "schema": {"type": "string"}} for name in names}
 
 
 def _item(result: Any) -> type | None:

@@ -121,6 +121,7 @@ class Operation:
     result: Any
     status: tuple[int, ...]  # of success, and of other answers that are no problem documents
     query: tuple[str, ...]
+    headers: tuple[str, ...]  # of success, beside those of every answer
 
 
 OPERATIONS: list[Operation] = []
@@ -142,6 +143,7 @@ class Api:
         body: type[msgspec.Struct] | None = None,
         status: int | tuple[int, ...] = 200,
         query: tuple[str, ...] = (),
+        headers: tuple[str, ...] = (),
     ) -> Callable[[Callable[[TenantCall], Awaitable[Answer]]], Any]:
         """An endpoint for a tenant's own callers; the tenant is that of the token's directory."""
 
@@ -152,7 +154,7 @@ class Api:
             tenant = await _tenant(application, caller, request)
             return TenantCall(application, action, caller, request, request_id, application.clock.now(), tenant)
 
-        return self._endpoint(method, route, call, "tenant", action, body, result, status, query)
+        return self._endpoint(method, route, call, "tenant", action, body, result, status, query, headers)
 
     def publisher(
         self,
@@ -164,6 +166,7 @@ class Api:
         body: type[msgspec.Struct] | None = None,
         status: int = 200,
         query: tuple[str, ...] = (),
+        headers: tuple[str, ...] = (),
     ) -> Callable[[Callable[[Call], Awaitable[Answer]]], Any]:
         """An endpoint for the publisher's staff."""
 
@@ -174,7 +177,7 @@ class Api:
             policy.require_client(caller, application.settings.front_end_client_ids)
             return Call(application, action, caller, request, request_id, application.clock.now())
 
-        return self._endpoint(method, route, call, "publisher", action, body, result, status, query)
+        return self._endpoint(method, route, call, "publisher", action, body, result, status, query, headers)
 
     def public(
         self, method: Method, route: str, *, status: int | tuple[int, ...] = 200
@@ -184,7 +187,7 @@ class Api:
         async def call(request: func.HttpRequest, request_id: RequestId) -> func.HttpRequest:  # noqa: ARG001
             return request
 
-        return self._endpoint(method, route, call, "public", None, None, None, status, ())
+        return self._endpoint(method, route, call, "public", None, None, None, status, (), ())
 
     def _endpoint(
         self,
@@ -197,12 +200,15 @@ class Api:
         result: Any,
         status: int | tuple[int, ...],
         query: tuple[str, ...],
+        headers: tuple[str, ...],
     ) -> Callable[[Callable[[Any], Awaitable[Answer]]], Any]:
         def register(handler: Callable[[Any], Awaitable[Answer]]) -> Any:
             name = handler.__name__
             summary = (handler.__doc__ or "").strip().partition("\n")[0]
             statuses = status if isinstance(status, tuple) else (status,)
-            OPERATIONS.append(Operation(method, route, name, summary, audience, action, body, result, statuses, query))
+            OPERATIONS.append(
+                Operation(method, route, name, summary, audience, action, body, result, statuses, query, headers)
+            )
 
             async def main(req: func.HttpRequest) -> func.HttpResponse:
                 async def work(request_id: RequestId) -> Answer:

@@ -40,7 +40,7 @@ def words(text: str) -> list[str]:
 
 def test_routes_their_roles_and_their_answers() -> None:
     told = {
-        words(route)[0]: (set(words(roles)), set(re.findall(r"\b\d{3}\b", answer)))
+        words(route)[0]: (set(words(roles)), set(re.findall(r"\b\d{3}\b", answer)), set(words(answer)))
         for route, roles, answer, _ in rows(section("Routes"))[1:]
     }
     served = {}
@@ -48,7 +48,8 @@ def test_routes_their_roles_and_their_answers() -> None:
         roles = set[str]()
         if one.action is not None:
             roles = set(TENANT_ROLES.get(one.action) or PUBLISHER_ROLES[one.action])
-        served[f"{one.method} /{one.route}"] = (roles - {"Tenant.Admin"} or roles, {str(code) for code in one.status})
+        codes = {str(code) for code in one.status}
+        served[f"{one.method} /{one.route}"] = (roles - {"Tenant.Admin"} or roles, codes, set(one.headers))
     assert told == served
 
 
