@@ -24,7 +24,8 @@ async def verify(application: App, options: Namespace) -> int:
     async with application.broker.lease(tenant.target, purpose) as account:
         count, flaws = await AccessLog(account).verify(anchors, datetime.fromisoformat(tenant.created_at), now)
     if options.json:
-        result = {"tenant_id": tenant.id, "records": count, "flaws": [asdict(flaw) for flaw in flaws]}
+        shown = [asdict(flaw) for flaw in flaws]
+        result = {"tenant_id": tenant.id, "records": count, "anchors": len(anchors), "flaws": shown}
         print(msgspec.json.encode(result).decode())
     else:
         print(f"{tenant.id}: {count} records, {len(anchors)} anchors, {len(flaws) or 'no'} flaws")

@@ -47,6 +47,7 @@ async def test_whole_log_verifies_and_the_look_itself_is_on_record(lab: Lab) -> 
     code, result = await verified(lab, company)
 
     log = (await company.must("GET", "/access_log?limit=100"))["data"]
+    assert result.pop("anchors") in (0, 1)  # of one process, which writes it when it has time
     assert (code, result) == (0, {"tenant_id": company.id, "records": len(log) - 1, "flaws": []})
     (look,) = [record for record in log if record["action"] == "access_log.verify"]
     assert (look["actor"], look["object_id"], look["key_source"]) == ("service:operations", "access_log", "retrieved")

@@ -99,6 +99,11 @@ async def test_a_log_is_read_with_a_purpose_of_its_own_after_the_anchors(capsys:
     assert (purpose.actor, purpose.action, purpose.writes) == ("service:operations", "access_log.verify", False)
     assert capsys.readouterr().out == f"{CONTOSO_HR.tenant_id}: 0 records, 0 anchors, no flaws\n"
 
+    broker.leases.clear()
+    assert await access_log.verify(application, Namespace(tenant=CONTOSO_HR.tenant_id, json=True)) == 0
+    told = {"tenant_id": CONTOSO_HR.tenant_id, "records": 0, "anchors": 0, "flaws": []}
+    assert json.loads(capsys.readouterr().out) == told
+
 
 @pytest.mark.parametrize(
     "arguments",
