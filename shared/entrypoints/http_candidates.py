@@ -4,7 +4,7 @@ import azure.functions as func
 
 from shared.core.ids import new_id
 from shared.core.policy import Action
-from shared.entrypoints import paging
+from shared.entrypoints import idempotency, paging
 from shared.entrypoints.idempotency import Answer
 from shared.entrypoints.serving import NO_CONTENT, Api, TenantCall, answer
 from shared.screening import candidates
@@ -75,6 +75,7 @@ async def delete_candidate(call: TenantCall) -> Answer:
     """Erase a candidate's personal data and cancel what is pending."""
     candidate_id = call.path("candidate_id")
     async with call.account(candidate_id, writes=True) as account:
+        await idempotency.forget(account, candidate_id)  # first: once the candidate is gone, this is not done again
         await candidates.erase(ScreeningStore(account), candidate_id, call.now)
     return NO_CONTENT
 

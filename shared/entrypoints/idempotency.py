@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from shared.access.documents import Document, DocumentChangedError, DocumentExistsError, Documents
+from shared.access.documents import Document, DocumentChangedError, DocumentExistsError, Documents, Query
 from shared.core.clock import Clock, rfc3339
 from shared.core.errors import BulkheadError, Kind
 
@@ -181,6 +181,12 @@ async def claim(documents: Documents, scope: str, key: str, payload: bytes, obje
             raise _reused() from None
         return first.object_id
     return object_id
+
+
+async def forget(documents: Documents, object_id: str) -> None:
+    """Delete the record of the request that made `object_id`: its answer shows the object. Raises BulkheadError."""
+    for document in await documents.query(Query(CONTAINER, {"object_id": object_id})):
+        await documents.delete(CONTAINER, document.body["id"], document.body["id"])
 
 
 def _record_id(scope: str, key: str) -> str:

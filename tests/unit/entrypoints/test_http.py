@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import is_id
 from tests.fakes import CONTOSO_HR, FABRIKAM, FABRIKAM_HR, PUBLISHER
 from tests.stage import HIT, FakeEngine
@@ -63,6 +64,23 @@ async def test_a_candidate_from_creation_to_erasure(world: Any) -> None:
     assert (gone.status, gone.text) == (204, "")
     assert (await world.call("GET", path)).status == 404
     assert (await world.call("DELETE", path)).status == 404
+
+
+async def test_erasure_reaches_the_answer_kept_for_an_idempotency_key(world: Any) -> None:
+    made = await world.call("POST", "candidates", PERSON, Idempotency_Key="k")
+    other = await world.call("POST", "candidates", PERSON, Idempotency_Key="other")
+    assert (await world.call("DELETE", f"candidates/{made.json['id']}")).status == 204
+    (kept,) = world.account(CONTOSO_HR).all("idempotency")
+    assert kept["object_id"] == other.json["id"]
+
+
+async def test_an_erasure_that_fails_midway_can_be_sent_again(world: Any) -> None:
+    made = await world.call("POST", "candidates", PERSON, Idempotency_Key="k")
+    for failing in range(4):
+        world.account(CONTOSO_HR).failures = [*[None] * failing, BulkheadError(Kind.UNAVAILABLE, "x", "x")]
+        assert (await world.call("DELETE", f"candidates/{made.json['id']}")).status == 503
+    assert (await world.call("DELETE", f"candidates/{made.json['id']}")).status == 204
+    assert "Ferrero" not in str([world.account(CONTOSO_HR).all(one) for one in ("candidates", "idempotency")])
 
 
 async def test_faults_of_a_candidate_are_named(world: Any) -> None:
