@@ -114,7 +114,8 @@ _SIGNATURE_ONLY: Any = {
 def _checked(raw: dict[str, Any], owners: list[Tenant], kid: str, audience: str, now: datetime) -> SignedRequest:
     try:
         claims = msgspec.convert(raw, _Claims)
-    except msgspec.ValidationError as error:
+        msgspec.json.encode(claims)  # fails for half a character, which JSON can write and no text can have
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise RejectedRequestError("malformed") from error
     if not 1 <= len(claims.jti) <= 255 or claims.iss.lower() != owners[0].directory_id:
         raise RejectedRequestError("malformed")

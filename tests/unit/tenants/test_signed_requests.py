@@ -130,6 +130,14 @@ def test_claims_out_of_their_bounds_are_malformed(changes: Any) -> None:
     assert reason(sign(claims(**changes))) == "malformed"
 
 
+@pytest.mark.parametrize("claim", ["iss", "aud", "jti", "iat", "exp", "candidate_id", "package", "tenant"])
+def test_half_a_character_is_no_text(claim: Any) -> None:
+    """JSON can write one, Python reads it, and whoever encodes it later fails."""
+    message = sign(claims(**{claim: "\ud800"}))
+    with pytest.raises(RejectedRequestError, match="malformed"):
+        signed_requests.verify(message, (CONTOSO_TENANT,), AUDIENCE, START)
+
+
 @pytest.mark.parametrize("directory", ["", "contoso.example", CONTOSO + "\n", "d" * 10_000])
 def test_what_is_no_directory_is_not_looked_for(directory: Any) -> None:
     with pytest.raises(RejectedRequestError, match="unknown_issuer"):
