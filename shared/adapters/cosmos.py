@@ -38,6 +38,9 @@ _PASSING = frozenset({408, 410, 449, 500, 502, 503, 504})
 _LATER = _PASSING | {401, 403}  # likely to be well later, but not within a moment
 # Seconds for one operation with all its attempts: an account that hangs must not hold for minutes whoever works on it.
 _WITHIN = 20.0
+# An entry of the registry that is under way for longer tells nothing any more: the tenant may have been locked
+# meanwhile, which must be in force within 5 seconds (access/broker.py).
+_REGISTRY_WITHIN = 2.0
 _PAUSE = 0.2  # seconds before what may pass is tried again; doubled before the third attempt
 _BEHIND = 1002  # sub-status of a 404: the replica has not yet seen what this client wrote
 
@@ -125,7 +128,7 @@ class TenantAccounts:
 
 def registry_documents(transport: SharedTransport, endpoint: str, identity: AsyncTokenCredential) -> "CosmosDocuments":
     """The documents of the publisher's own registry account: Entra tokens of the managed identity, no key."""
-    return CosmosDocuments(_Client(endpoint, identity, transport), None)
+    return CosmosDocuments(_Client(endpoint, identity, transport, read_timeout=_REGISTRY_WITHIN), None)
 
 
 class _Client:
@@ -137,8 +140,10 @@ class _Client:
         credential: str | AsyncTokenCredential,
         transport: SharedTransport,
         session: aiohttp.ClientSession | None = None,
+        *,
+        read_timeout: float = 6,  # the default of the SDK for .NET; here it would be 65
     ) -> None:
-        """`session` is the client's own, if it has one."""
+        """`session` is the client's own, if it has one. `read_timeout` is for one answer, in seconds."""
         self.users: WeakSet[CosmosDocuments] = WeakSet()
         self._session = session
         self._client = CosmosClient(
@@ -151,7 +156,7 @@ class _Client:
             retry_throttle_total=3,
             retry_throttle_backoff_max=5,
             connection_timeout=10,
-            read_timeout=6,  # the default of the SDK for .NET; here it would be 65
+            read_timeout=read_timeout,
         )
         self._containers: dict[str, ContainerProxy] = {}
         self._ready = False

@@ -8,6 +8,7 @@ import pytest
 from azure.core.pipeline.transport import HttpRequest
 from azure.cosmos.exceptions import CosmosHttpResponseError
 
+from shared.access import broker
 from shared.adapters import cosmos
 from shared.adapters.cosmos import SigningTransport, TenantAccounts
 from shared.core.errors import BulkheadError
@@ -240,3 +241,11 @@ async def test_a_missing_document_is_an_answer(sub_status: Any) -> None:
 async def test_an_operation_that_hangs_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cosmos, "_WITHIN", 0.05)
     assert await answered(asyncio.Event()) == ("account_unavailable", [])
+
+
+async def test_an_entry_of_the_registry_is_not_too_old_when_it_comes_for_a_lock_within_5_seconds() -> None:
+    """Whoever has asked for it just before the lock enters with it, and is looked after from then on."""
+    identity: Any = cosmos._NO_KEY
+    documents = cosmos.registry_documents(transport(Wire()), "https://registry.documents.azure.com:443/", identity)
+    oldest = documents._client._client.client_connection.connection_policy.ReadTimeout
+    assert oldest + broker._STANDING_EVERY + broker._STANDING_WITHIN < 5
