@@ -63,7 +63,7 @@ class App:
         self.anchors: Anchors = RegistryAnchors(documents)
         self.broker = Broker(
             Steps(
-                KeyVault(self._transport, self._identity),
+                KeyVault(self._transport, self._identity, federated=settings.federated_daemons),
                 Entra(self._transport),
                 ResourceManager(self._transport),
                 self.clock,

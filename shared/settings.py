@@ -43,7 +43,7 @@ class Settings:
     service_bus_namespace: str | None
     proxy: str | None
     lease_limits: LeaseLimits
-    federated_daemons: bool  # whether daemons may be registered that trust the managed identity instead of a secret
+    federated_daemons: bool  # whether daemons may trust the managed identity instead of having a secret
     share_leases: bool
     instances: int  # most instances, over all functions, that open tenants' accounts at a time
     accounts: int  # most tenants' accounts that a process keeps connections to

@@ -33,14 +33,18 @@ _FORMS: dict[str, CredentialForm] = {
 class KeyVault:
     """shared.access.ports.Vault. One client per vault; the vaults are few, the tenants many."""
 
-    def __init__(self, transport: SharedTransport, identity: AsyncTokenCredential) -> None:
+    def __init__(self, transport: SharedTransport, identity: AsyncTokenCredential, *, federated: bool) -> None:
+        """`federated` allows daemons that trust the identity; else no token for them is asked for."""
         self._transport = transport
         self._identity = identity
+        self._federated = federated
         self._clients: dict[str, SecretClient] = {}
 
     async def read(self, name: CredentialName) -> Credential:
         """The newest version of the credential. Raises AccessError."""
         if name.kind == "federated":
+            if not self._federated:
+                raise AccessError(1, Failure.MISCONFIGURED)
             return await self._assertion()
         client = self._clients.get(name.vault)
         if client is None:

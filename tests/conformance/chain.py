@@ -73,7 +73,9 @@ class Chain:
         self.registry = Registry(documents, self.clock)
         self._accounts = TenantAccounts(proxy)
         self.broker = Broker(
-            Steps(KeyVault(transport, identity), Entra(transport), ResourceManager(transport), self.clock),
+            Steps(
+                KeyVault(transport, identity, federated=True), Entra(transport), ResourceManager(transport), self.clock
+            ),
             self._accounts, self.registry, RegistryAnchors(documents), self.clock, telemetry.event, limits,
             share=True, instances=instances,
         )  # fmt: skip

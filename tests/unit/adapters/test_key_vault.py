@@ -46,9 +46,9 @@ def vault(status: int = 200, body: Any = None, headers: Any = None) -> Any:
     return FakeTransport(answer)
 
 
-async def refused(transport: Any, name: str = NAME, identity: Any = None) -> Any:
+async def refused(transport: Any, name: str = NAME, identity: Any = None, *, federated: bool = True) -> Any:
     with pytest.raises(AccessError) as caught:
-        await KeyVault(transport, identity or Identity()).read(name)
+        await KeyVault(transport, identity or Identity(), federated=federated).read(name)
     assert caught.value.step == 1
     assert CANARY not in str(caught.value)
     return caught.value
@@ -56,7 +56,7 @@ async def refused(transport: Any, name: str = NAME, identity: Any = None) -> Any
 
 async def test_the_newest_version_is_read_with_the_managed_identity() -> None:
     transport = vault(body=secret())
-    credential = await KeyVault(transport, Identity()).read(NAME)
+    credential = await KeyVault(transport, Identity(), federated=False).read(NAME)
     assert (credential.form, credential.value.reveal()) == ("client_secret", CANARY)
     read = transport.requests[-1]
     assert read.url.startswith(f"{VAULT}/secrets/daemon-contoso")
@@ -77,7 +77,7 @@ async def test_the_newest_version_is_read_with_the_managed_identity() -> None:
 async def test_the_content_type_tells_what_it_holds(kind: Any, content_type: Any, form: Any) -> None:
     name = CredentialName(kind=kind, vault=VAULT, name="daemon-contoso")
     transport = vault(body=secret(content_type=content_type))
-    assert (await KeyVault(transport, Identity()).read(name)).form == form
+    assert (await KeyVault(transport, Identity(), federated=False).read(name)).form == form
 
 
 @pytest.mark.parametrize(
@@ -116,15 +116,22 @@ async def test_nothing_is_kept_between_reads() -> None:
     transport._answer = lambda request: (
         (200, secret(next(values))) if "Authorization" in request.headers else (401, {}, CHALLENGE)
     )
-    keys = KeyVault(transport, Identity())
+    keys = KeyVault(transport, Identity(), federated=False)
     assert [(await keys.read(NAME)).value.reveal() for _ in range(2)] == ["first", "second"]
 
 
 async def test_a_federated_daemon_needs_no_vault() -> None:
     identity, transport = Identity(), vault()
-    credential = await KeyVault(transport, identity).read(CredentialName(kind="federated"))
+    credential = await KeyVault(transport, identity, federated=True).read(CredentialName(kind="federated"))
     assert (credential.form, credential.value.reveal()) == ("assertion", "managed-identity-token")
     assert identity.scopes == [("api://AzureADTokenExchange/.default",)]
     assert transport.requests == []
     failing = Identity(ClientAuthenticationError("no identity"))
     assert (await refused(vault(), CredentialName(kind="federated"), failing)).failure is Failure.TRANSIENT
+
+
+async def test_a_federated_daemon_is_not_taken_on_where_the_deployment_does_not_allow_it() -> None:
+    """Whatever the registry says: it may be an old entry, or somebody else's word."""
+    identity = Identity()
+    error = await refused(vault(), CredentialName(kind="federated"), identity, federated=False)
+    assert (error.failure, identity.scopes) == (Failure.MISCONFIGURED, [])
