@@ -57,8 +57,9 @@ class AccessLog:
         async for document in self._all("record", months):
             examination.see(_load(AccessRecord, document))
             count += 1
-        begun = {head.writer for head in await self._heads(months)} - {head.writer for head in heads}
-        return count, [flaw for flaw in examination.flaws() if flaw.writer not in begun]  # a chain begun meanwhile
+        # A head that is new tells of a chain begun meanwhile, unless that has an anchor: those were read first.
+        begun = {head.writer for head in await self._heads(months)} - {head.writer for head in (*heads, *anchors)}
+        return count, [flaw for flaw in examination.flaws() if flaw.writer not in begun]
 
     async def _heads(self, months: list[str]) -> list[Head]:
         return [_load(Head, document) async for document in self._all("head", months)]

@@ -125,3 +125,24 @@ async def test_what_is_written_while_the_log_is_read_is_no_flaw(documents: InMem
 
     count, flaws = await AccessLog(Busy()).verify([], SINCE, NOW)
     assert (count, flaws) == (5, [])
+
+
+async def test_a_head_put_back_while_the_log_is_read_hides_nothing_of_an_anchored_chain(
+    documents: InMemoryDocuments,
+) -> None:
+    """The look itself is on record, so whoever changed the log knows when to take the head away and put it back."""
+    written, head = fill(documents, *days(2, 1, 0))
+    documents.damage(CONTAINER, written[1].id, {"actor": "user:other"})
+    await documents.delete(CONTAINER, "2026-03", "head_wri_1")
+
+    class Watched(InMemoryDocuments):
+        def __init__(self) -> None:
+            vars(self).update(vars(documents))
+
+        async def query(self, query: Query) -> Any:
+            if query.where["kind"] == "record":
+                documents.put(CONTAINER, head_document(head, "2026-03"))
+            return await super().query(query)
+
+    _, flaws = await AccessLog(Watched()).verify([head], SINCE, NOW)
+    assert [(flaw.number, flaw.what) for flaw in flaws] == [(2, "changed"), (3, "head_missing")]
