@@ -53,13 +53,15 @@ class AccessLog:
         """
         months = list(_months(since, now))[::-1]  # the oldest first, as the chains were written
         heads = await self._heads(months)
-        examination, count = Examination(heads, anchors), 0
+        examination, misplaced, count = Examination(heads, anchors), list[Flaw](), 0
         async for document in self._all("record", months):
-            examination.see(_load(AccessRecord, document))
+            examination.see(record := _load(AccessRecord, document))
             count += 1
+            if document.body["month"] != month_of(record):  # no hash tells it, and lists pass the record over
+                misplaced.append(Flaw(record.writer, record.number, "misplaced"))
         # A head that is new tells of a chain begun meanwhile, unless that has an anchor: those were read first.
         begun = {head.writer for head in await self._heads(months)} - {head.writer for head in (*heads, *anchors)}
-        return count, [flaw for flaw in examination.flaws() if flaw.writer not in begun]
+        return count, [flaw for flaw in misplaced + examination.flaws() if flaw.writer not in begun]
 
     async def _heads(self, months: list[str]) -> list[Head]:
         return [_load(Head, document) async for document in self._all("head", months)]

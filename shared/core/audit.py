@@ -105,7 +105,14 @@ class Flaw:
     writer: str
     number: int
     what: Literal[
-        "changed", "doubled", "missing", "head_missing", "differs_from_head", "missing_at_anchor", "differs_from_anchor"
+        "changed",
+        "doubled",
+        "misplaced",
+        "missing",
+        "head_missing",
+        "differs_from_head",
+        "missing_at_anchor",
+        "differs_from_anchor",
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from shared.access.documents import Query
 from shared.access.log import CONTAINER, AccessLog, head_document, record_document
-from shared.core.audit import START, Head, chain, disclosure
+from shared.core.audit import START, Flaw, Head, chain, disclosure
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import LeaseId, TenantId, new_id
 from shared.core.lease import Purpose
@@ -97,6 +97,16 @@ async def test_a_flaw_is_found_in_any_month(documents: InMemoryDocuments) -> Non
     count, flaws = await AccessLog(documents).verify([head], SINCE, NOW)
     assert count == 4
     assert [(flaw.number, flaw.what) for flaw in flaws] == [(2, "changed"), (4, "missing")]
+
+
+async def test_a_record_moved_to_another_month_is_found(documents: InMemoryDocuments) -> None:
+    """It is whole and in its chain, but a list by pages passes it over."""
+    written, head = fill(documents, *days(45, 2, 1, 0))
+    moved = written[3]
+    await documents.delete(CONTAINER, "2026-03", moved.id)
+    documents.put(CONTAINER, record_document(moved) | {"month": "2026-02"})
+    count, flaws = await AccessLog(documents).verify([head], SINCE, NOW)
+    assert (count, flaws) == (4, [Flaw("wri_1", 4, "misplaced")])
 
 
 async def test_the_last_month_gone_with_its_head_is_missed_at_the_anchor(documents: InMemoryDocuments) -> None:
