@@ -52,19 +52,35 @@ class AccessLog:
         `anchors` are to be read before this is called.
         """
         months = list(_months(since, now))[::-1]  # the oldest first, as the chains were written
-        heads = await self._heads(months)
-        examination, misplaced, count = Examination(heads, anchors), list[Flaw](), 0
-        async for document in self._all("record", months):
-            examination.see(record := _load(AccessRecord, document))
+        found: list[Flaw] = []
+        heads = [head async for _, head in self._readable(Head, "head", months, found)]
+        examination, count = Examination(heads, anchors), 0
+        async for document, record in self._readable(AccessRecord, "record", months, found):
+            examination.see(record)
             count += 1
             if document.body["month"] != month_of(record):  # no hash tells it, and lists pass the record over
-                misplaced.append(Flaw(record.writer, record.number, "misplaced"))
+                found.append(Flaw(record.writer, record.number, "misplaced"))
+        now_there = {head.writer async for _, head in self._readable(Head, "head", months, [])}
         # A head that is new tells of a chain begun meanwhile, unless that has an anchor: those were read first.
-        begun = {head.writer for head in await self._heads(months)} - {head.writer for head in (*heads, *anchors)}
-        return count, [flaw for flaw in misplaced + examination.flaws() if flaw.writer not in begun]
+        begun = now_there - {head.writer for head in (*heads, *anchors)}
+        return count, [flaw for flaw in found + examination.flaws() if flaw.writer not in begun]
 
-    async def _heads(self, months: list[str]) -> list[Head]:
-        return [_load(Head, document) async for document in self._all("head", months)]
+    async def _readable[T](
+        self, model: type[T], kind: str, months: list[str], flaws: list[Flaw]
+    ) -> AsyncIterator[tuple[Document, T]]:
+        """The documents of a kind. One that cannot be read is a flaw, and must not keep the others from being found."""
+        async for document in self._all(kind, months):
+            try:
+                yield document, msgspec.convert(document.body, model)
+            except msgspec.ValidationError:
+                writer, number = document.body.get("writer"), document.body.get("number")
+                flaws.append(
+                    Flaw(
+                        writer if isinstance(writer, str) else document.body["id"],
+                        number if isinstance(number, int) else 0,
+                        "unreadable",
+                    )
+                )
 
     async def _all(self, kind: str, months: list[str]) -> AsyncIterator[Document]:
         for month in months:

@@ -74,13 +74,28 @@ async def test_heads_are_no_records(documents: InMemoryDocuments) -> None:
 async def test_a_record_that_cannot_be_read_is_an_error_and_no_gap(documents: InMemoryDocuments) -> None:
     (record,), _ = fill(documents, *days(0))
     documents.damage(CONTAINER, record.id, {"number": "one"})
-    for read in (
-        AccessLog(documents).newest_first(None, 100, SINCE, NOW),
-        AccessLog(documents).verify([], SINCE, NOW),
-    ):
-        with pytest.raises(BulkheadError) as caught:
-            await read
-        assert (caught.value.kind, caught.value.code) == (Kind.BROKEN, "document_unreadable")
+    with pytest.raises(BulkheadError) as caught:
+        await AccessLog(documents).newest_first(None, 100, SINCE, NOW)
+    assert (caught.value.kind, caught.value.code) == (Kind.BROKEN, "document_unreadable")
+
+
+async def test_what_cannot_be_read_is_a_flaw_and_hides_no_other(documents: InMemoryDocuments) -> None:
+    written, head = fill(documents, *days(3, 2, 1, 0))
+    documents.damage(CONTAINER, written[1].id, {"key_kind": "skeleton"})
+    documents.damage(CONTAINER, written[3].id, {"actor": "user:other"})
+    documents.put(CONTAINER, {"id": "acc_junk", "kind": "record", "month": "2026-02", "writer": 7, "number": "one"})
+    documents.put(CONTAINER, {"id": "head_junk", "kind": "head", "month": "2026-02"})
+    count, flaws = await AccessLog(documents).verify([head], SINCE, NOW)
+    assert (count, [(flaw.writer, flaw.number, flaw.what) for flaw in flaws]) == (
+        3,
+        [
+            ("head_junk", 0, "unreadable"),
+            ("acc_junk", 0, "unreadable"),
+            ("wri_1", 2, "unreadable"),
+            ("wri_1", 2, "missing"),
+            ("wri_1", 4, "changed"),
+        ],
+    )
 
 
 async def test_a_whole_log_verifies_over_pages_months_and_writers(documents: InMemoryDocuments) -> None:

@@ -64,10 +64,11 @@ def test_a_whole_log_has_no_flaw_in_any_order(written: Any) -> None:
     assert flaws([]) == []
 
 
+@pytest.mark.parametrize("text", ["changed", "\ud800"])
 @pytest.mark.parametrize("field", [name for name in AccessRecord.__struct_fields__ if name != "writer"])
-def test_a_changed_field_is_noticed(written: Any, field: str) -> None:
+def test_a_changed_field_is_noticed(written: Any, field: str, text: str) -> None:
     records, head = written
-    value = 9 if field == "number" else "changed"
+    value = 9 if field == "number" else text
     records[2] = msgspec.structs.replace(records[2], **{field: value})
     assert flaws(records, head)
 
