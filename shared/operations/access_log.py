@@ -1,16 +1,16 @@
 """Verifying a tenant's access log. It is opened like for any other invocation, so this reading is on record too."""
 
+import json
 from argparse import Namespace
 from dataclasses import asdict
 from datetime import datetime
-
-import msgspec
 
 from shared.access.log import AccessLog
 from shared.bootstrap import App
 from shared.core.caller import ServiceCaller
 from shared.core.ids import RequestId, new_id
 from shared.core.lease import Purpose
+from shared.core.text import printable
 
 _CALLER = ServiceCaller("operations")
 
@@ -26,9 +26,9 @@ async def verify(application: App, options: Namespace) -> int:
     if options.json:
         shown = [asdict(flaw) for flaw in flaws]
         result = {"tenant_id": tenant.id, "records": count, "anchors": len(anchors), "flaws": shown}
-        print(msgspec.json.encode(result).decode())
+        print(json.dumps(result))
     else:
         print(f"{tenant.id}: {count} records, {len(anchors)} anchors, {len(flaws) or 'no'} flaws")
         for flaw in flaws:
-            print(f"  {flaw.what}: record {flaw.number} of writer {flaw.writer}")
+            print(f"  {flaw.what}: record {flaw.number} of writer {printable(flaw.writer)}")
     return 1 if flaws else 0

@@ -1,5 +1,6 @@
 """Messages that wait for a person: orders that were rejected, and dead letters."""
 
+import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ import msgspec
 
 from shared.adapters.waiting_messages import WaitingMessage
 from shared.bootstrap import App
+from shared.core.text import printable
 
 
 async def show_all(application: App, options: Namespace) -> int:
@@ -16,7 +18,7 @@ async def show_all(application: App, options: Namespace) -> int:
     if options.json:
         _print_json([_without_body(one) for one in found])
     for one in [] if options.json else found:
-        print(f"{one.number:>6}  {one.enqueued_at}  {one.reason}  deliveries {one.deliveries}")
+        print(f"{one.number:>6}  {one.enqueued_at}  {printable(one.reason)}  deliveries {one.deliveries}")
     if not found and not options.json:
         print("Nothing waits here.")
     return 0
@@ -28,7 +30,8 @@ async def read(application: App, options: Namespace) -> int:
     if options.json:
         _print_json([msgspec.to_builtins(one) for one in found])
     for one in [] if options.json else found:
-        print("\n".join(f"{name}: {value}" for name, value in msgspec.to_builtins(one).items()), end="\n\n")
+        lines = (f"{name}: {printable(str(value))}" for name, value in msgspec.to_builtins(one).items())
+        print("\n".join(lines), end="\n\n")
     missing = [number for number in options.numbers if number not in {one.number for one in found}]
     for number in missing:
         print(f"{number:>6}  is not there", file=sys.stderr)
@@ -52,4 +55,4 @@ def _without_body(message: WaitingMessage) -> dict[str, object]:
 
 
 def _print_json(messages: Sequence[object]) -> None:
-    print(msgspec.json.encode({"messages": messages}).decode())
+    print(json.dumps({"messages": messages}))  # all in ASCII: these texts are strangers'

@@ -5,6 +5,7 @@ from argparse import Namespace
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared.adapters.waiting_messages import WaitingMessage
@@ -67,6 +68,25 @@ async def test_reading_says_whether_all_were_there(
         number for number in numbers if number != 9
     ]
     assert said == ("     9  is not there\n" if 9 in numbers else "")
+
+
+@pytest.mark.parametrize("run", [messages.show_all, messages.read])
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_what_a_stranger_wrote_moves_no_cursor(
+    capsys: pytest.CaptureFixture[str], run: Any, *, as_json: bool
+) -> None:
+    """Whoever may send to a queue chooses the body, and the reason of a dead letter."""
+
+    class Forged(FakePlaces):
+        async def all(self, place: str) -> list[WaitingMessage]:
+            text = "\x1b[2J\x1b]0;title\x07\x9b1A\nbody: another\r"
+            return [msgspec.structs.replace(one, reason=text, body=text) for one in await super().all(place)]
+
+    application: Any = SimpleNamespace(waiting_messages=Forged(1))
+    assert await run(application, options(1, as_json=as_json)) == 0
+    shown = capsys.readouterr().out
+    assert not {letter for letter in shown if not letter.isprintable()} - {"\n"}
+    assert "\nbody: another" not in shown
 
 
 @pytest.mark.parametrize(("numbers", "code"), [((1, 2), 0), ((1, 9), 1)])
