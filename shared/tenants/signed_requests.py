@@ -42,6 +42,7 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True):
     jti: str
     iat: int
     exp: int
+    nbf: int | None = None
     candidate_id: str
     package: str
     tenant: str | None = None
@@ -126,7 +127,7 @@ def _checked(raw: dict[str, Any], owners: list[Tenant], kid: str, audience: str,
     moment = now.timestamp()
     if moment >= claims.exp + _SKEW:
         raise RejectedRequestError("expired")
-    if claims.iat > moment + _SKEW:
+    if max(claims.iat, claims.nbf or 0) > moment + _SKEW:
         raise RejectedRequestError("not_yet_valid")
     if claims.exp - claims.iat > _LONGEST_LIFE:
         raise RejectedRequestError("too_long_lived")

@@ -254,6 +254,18 @@ def test_it_begins_at_the_exact_second(iat: Any, expected: Any) -> None:
         verify(message)
 
 
+@pytest.mark.parametrize(
+    ("nbf", "expected"), [(NOW + SKEW + 1, "not_yet_valid"), (NOW + SKEW, None), ("soon", "malformed")]
+)
+def test_an_order_may_say_from_when_on_it_is_good(nbf: Any, expected: Any) -> None:
+    """RFC 7519, section 4.1.5: before that time it must not be accepted."""
+    message = sign(claims(nbf=nbf))
+    if expected is None:
+        verify(message)
+    else:
+        assert reason(message) == expected
+
+
 @pytest.mark.parametrize(("life", "expected"), [(DAY, None), (DAY + 1, "too_long_lived"), (10**30, "too_long_lived")])
 def test_it_lives_a_day_at_most(life: Any, expected: Any) -> None:
     message = sign(claims(exp=NOW + life))
