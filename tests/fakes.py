@@ -233,16 +233,19 @@ class RecordingScreenings:
 
 
 class RecordingRequests:
-    """shared.screening.ports.RequestQueue."""
+    """shared.screening.ports.RequestQueue. `failures` are raised by the next calls of `retry`."""
 
     def __init__(self) -> None:
         self.rejected: list[tuple[bytes, str]] = []
         self.retried: list[tuple[bytes, int, float]] = []
+        self.failures: list[BulkheadError] = []
 
     async def reject(self, message: bytes, reason: str) -> None:
         self.rejected.append((message, reason))
 
     async def retry(self, message: bytes, attempt: int, delay: float) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
         self.retried.append((message, attempt, delay))
 
 

@@ -18,7 +18,7 @@ from shared.core.context import REQUEST_ID
 from shared.core.errors import BulkheadError, Kind
 from shared.core.secret import Secret
 from shared.screening.models import ScreeningJob
-from shared.screening.ports import CHECK_REQUESTS, REJECTED, SCREENINGS
+from shared.screening.ports import CHECK_REQUESTS, QUEUE_UNAVAILABLE, REJECTED, SCREENINGS
 
 # Seconds. The SDK's own defaults would keep a request for longer than it is worth waiting for.
 _RETRIES: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, "retry_backoff_max": 2}
@@ -50,7 +50,7 @@ class Queues:
                 await self._send(queue, list(messages))
         except (ServiceBusError, OSError, ValueError) as error:  # TimeoutError is an OSError
             raise BulkheadError(
-                Kind.UNAVAILABLE, "queue_unavailable", "The work cannot be queued at the moment.", retry_after=5
+                Kind.UNAVAILABLE, QUEUE_UNAVAILABLE, "The work cannot be queued at the moment.", retry_after=5
             ) from error
 
     async def _send(self, queue: str, messages: list[ServiceBusMessage]) -> None:

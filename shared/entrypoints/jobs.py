@@ -2,9 +2,11 @@
 
 A function in Python cannot settle a message by a supported way: returning completes it, raising abandons it. So what
 cannot be done now is put on the queue again for later and this message completed; nothing is lost in between,
-because the new message is there before the old one goes.
+because the new message is there before the old one goes. While the queues take no new message, the old one is held for
+a while before it is abandoned: it comes again at once, and after ten deliveries it waits for a person.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +25,7 @@ from shared.entrypoints import idempotency
 from shared.screening import reports
 from shared.screening.jobs import Fate, run_screening
 from shared.screening.models import ReportId, ScreeningJob
-from shared.screening.ports import CHECK_REQUESTS, SCREENINGS
+from shared.screening.ports import CHECK_REQUESTS, QUEUE_UNAVAILABLE, SCREENINGS
 from shared.screening.store import ScreeningStore
 from shared.settings import SERVICE_BUS
 from shared.tenants import signed_requests
@@ -39,6 +41,7 @@ _GIVE_UP_AFTER = 24 * 3600.0  # seconds for which a job is tried again while a t
 _ORDERS = "queued orders"  # whose `jti` is claimed: no other scope of keys
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 300.0
+_HELD = 60.0  # seconds for which a message is held that cannot be put off; ten deliveries outlast ten minutes
 _RETRIED = (Kind.UNAVAILABLE, Kind.THROTTLED, Kind.PRECONDITION_FAILED)
 
 
@@ -64,6 +67,8 @@ async def _served(function: str, work: Callable[[App, RequestId], Awaitable[None
         await work(application, request_id)
     except BulkheadError as error:
         telemetry.event("job_failed", function=function, request_id=request_id, code=error.code)
+        if error.code == QUEUE_UNAVAILABLE:
+            await asyncio.sleep(_HELD)
         # The host logs what a function raises, so what is raised has a text of ours.
         raise JobFailedError(error.code) from None
     except Exception as error:  # noqa: BLE001 - likewise: an unexpected error's text may quote the message

@@ -1,5 +1,6 @@
 """The queue's functions: what they do with a message, and that they finish what was accepted."""
 
+import asyncio
 import json
 import logging
 from datetime import timedelta
@@ -163,12 +164,25 @@ async def test_a_job_cannot_reach_another_tenants_report(world: Any) -> None:
     assert (await stored(world, report)).status == "pending"
 
 
-async def test_when_the_queue_takes_no_new_message_the_old_one_stays(world: Any) -> None:
+async def test_when_the_queue_takes_no_new_message_the_old_one_is_given_back_after_a_while(world: Any) -> None:
+    """An abandoned message comes again at once, and the tenth time it is dead-lettered: that must take minutes."""
     _, (job,) = await order(world)
     world.broker.failures = [CLOSED]
     world.screenings.failures = [BulkheadError(Kind.UNAVAILABLE, "queue_unavailable", "No.")]
+    begun = asyncio.get_running_loop().time()
     with pytest.raises(JobFailedError, match="queue_unavailable"):
         await run(world, job)
+    assert asyncio.get_running_loop().time() - begun >= 60
+
+
+async def test_what_fails_otherwise_is_given_back_at_once(world: Any) -> None:
+    """It would be kept in vain, and its session with it."""
+    _, (job,) = await order(world)
+    world.broker.failures = [BulkheadError(Kind.BROKEN, "account_refused", "No.")]
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(JobFailedError, match="account_refused"):
+        await run(world, job)
+    assert asyncio.get_running_loop().time() - begun < 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The queue of signed orders: what is ordered, rejected, postponed; and what another process registered just before."""
 
+import asyncio
 import json
 import logging
 from typing import Any
@@ -94,6 +95,16 @@ async def test_the_reports_jobs_are_on_the_queue(world: Any, candidate: Any) -> 
         await run(world, job)
     (report,) = world.account(CONTOSO_HR).all("reports")
     assert report["status"] == "complete"
+
+
+async def test_while_the_queues_take_nothing_an_order_is_given_back_after_a_while(world: Any, candidate: Any) -> None:
+    """It can be neither done nor put off: see test_jobs."""
+    closed = BulkheadError(Kind.UNAVAILABLE, "queue_unavailable", "No.")
+    world.screenings.failures, world.requests.failures = [closed], [closed]
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(JobFailedError, match="queue_unavailable"):
+        await accept(world, message(world, candidate))
+    assert asyncio.get_running_loop().time() - begun >= 60
 
 
 @pytest.mark.parametrize(
