@@ -38,10 +38,14 @@ class FrontDoor:
         address: tuple[str, int] = self._server.sockets[0].getsockname()
         return address[1]
 
-    async def stop(self) -> None:
-        """Listen no longer and end what is open."""
+    def stop_listening(self) -> None:
+        """Take no more connections; what is open goes on."""
         if self._server is not None:
             self._server.close()
+
+    async def stop(self) -> None:
+        """Listen no longer and end what is open."""
+        self.stop_listening()
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)

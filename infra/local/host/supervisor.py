@@ -141,5 +141,7 @@ class Supervisor:
     async def stop(self) -> None:
         """Take no more requests, let every process drain and end."""
         if self._door is not None:
-            await self._door.stop()
+            self._door.stop_listening()
         await asyncio.gather(*(process.stop() for process in self.processes.values()))
+        if self._door is not None:
+            await self._door.stop()

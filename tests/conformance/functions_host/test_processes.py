@@ -185,6 +185,22 @@ def test_a_crashed_instance_comes_back_and_another_takes_its_timers(pair: Pair) 
     assert heir in (other.pid, crashed.pid)
 
 
+def test_sigterm_lets_what_came_by_the_front_door_end(bench: Bench, tmp_path: Path) -> None:
+    ports = {name: free_port() for name in ("one", "two")}
+    supervisor = Supervisor(drain_seconds=5)
+    bench.run(supervisor.start(bench.app, ports, bench.settings, tmp_path))
+    before = len(bench.records("sleeping"))
+    answers: list[Answer] = []
+    port = int(supervisor.front_door.rpartition(":")[2])
+    calling = threading.Thread(target=lambda: answers.append(bench.call("/api/sleeps?seconds=0.5", port=port)))
+    calling.start()
+    wait_for(lambda: len(bench.records("sleeping")) > before)
+    bench.run(supervisor.stop())
+    calling.join()
+    assert (answers[0].status, answers[0].body) == (200, b"woke")
+    assert is_closed(port)
+
+
 async def test_a_host_that_cannot_start_is_reported(bench: Bench, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
