@@ -10,7 +10,7 @@ from shared.bootstrap import App
 from shared.core.caller import ServiceCaller
 from shared.core.ids import RequestId, new_id
 from shared.core.lease import Purpose
-from shared.core.text import printable
+from shared.operations.terminal import printable
 
 _CALLER = ServiceCaller("operations")
 

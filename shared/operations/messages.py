@@ -9,7 +9,7 @@ import msgspec
 
 from shared.adapters.waiting_messages import WaitingMessage
 from shared.bootstrap import App
-from shared.core.text import printable
+from shared.operations.terminal import printable
 
 
 async def show_all(application: App, options: Namespace) -> int:
