@@ -31,7 +31,7 @@ type Country = Annotated[str, Meta(pattern=whole(r"[A-Z]{2}"), description="ISO 
 # --- candidates ---------------------------------------------------------------------------------------------------
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Address(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A postal address."""
 
     street: Annotated[str, Meta(max_length=200)] | None = None

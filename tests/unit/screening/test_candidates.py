@@ -8,7 +8,7 @@ import pytest
 from shared.core.errors import BulkheadError, Kind
 from shared.core.ids import new_id
 from shared.screening import candidates
-from shared.screening.models import CandidateData, CandidatePatch, candidate_view
+from shared.screening.models import Address, CandidateData, CandidatePatch, candidate_view
 from tests.stage import CONSENT, PERSON
 
 
@@ -23,6 +23,12 @@ async def test_a_candidate_is_stored_and_shown_with_a_masked_number(stage: Any) 
     assert (shown.first_name, shown.ssn) == ("Ada", "XXX-XX-9998")
     assert "219" not in msgspec.json.encode(shown).decode()
     assert candidate_view(await stage.candidate(ssn=None)).ssn is None
+
+
+async def test_what_is_not_known_of_an_address_is_shown_as_null(stage: Any) -> None:
+    made = await stage.candidate(address=Address(city="London"))
+    shown = msgspec.to_builtins(candidate_view(made))["address"]
+    assert shown == {"street": None, "city": "London", "state": None, "zipcode": None, "country": None}
 
 
 async def test_a_candidate_is_not_shown_by_its_representation(stage: Any) -> None:
