@@ -5,6 +5,7 @@ not. Each request gets its signature from the invocation's lease at the moment o
 """
 
 import asyncio
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,6 +34,7 @@ DATABASE = "bulkhead"
 _NO_KEY = "bm8ga2V5"  # base64 of "no key": the SDK wants one to start; SigningTransport replaces what it signs
 _SYSTEM = frozenset({"_rid", "_self", "_etag", "_attachments", "_ts"})
 _FIELD = re.compile(r"[a-z_]+")
+_MILLISECONDS = re.compile(r"[0-9]{1,9}")
 # "Designing resilient applications with Azure Cosmos DB SDKs". With one region the SDK leaves these to us.
 _PASSING = frozenset({408, 410, 449, 500, 502, 503, 504})
 _LATER = _PASSING | {401, 403}  # likely to be well later, but not within a moment
@@ -42,6 +44,7 @@ _WITHIN = 20.0
 # meanwhile, which must be in force within 5 seconds (access/broker.py).
 _REGISTRY_WITHIN = 2.0
 _PAUSE = 0.2  # seconds before what may pass is tried again; doubled before the third attempt
+_BUSY = 2.0  # seconds for which a throttled account is waited for; whoever is told to wait longer is told so
 _BEHIND = 1002  # sub-status of a 404: the replica has not yet seen what this client wrote
 
 _SIGNER: ContextVar[Signer | None] = ContextVar("signer", default=None)
@@ -153,8 +156,8 @@ class _Client:
             enable_endpoint_discovery=False,  # the global endpoint follows the write region by DNS
             retry_total=2,
             retry_backoff_max=5,
-            retry_throttle_total=3,
-            retry_throttle_backoff_max=5,
+            # Never by the SDK: it looks at this limit before it adds what it is told to wait, and so may wait for long.
+            retry_throttle_backoff_max=-1,  # 0 would stand for its default
             connection_timeout=10,
             read_timeout=read_timeout,
         )
@@ -277,9 +280,10 @@ class CosmosDocuments:
         """Run one operation, up to three times.
 
         Again with a renewed key when the account refuses the key or the lease is too old: a key that was regenerated
-        may be too old, or taken away, before the request is sent again. And again after a failure that may pass. The
-        SDK's error goes to the caller only for statuses that are `answers` to it. A container may well be missing: the
-        account is the customer's. What is sent again may have been carried out already, as with the SDK's own retries.
+        may be too old, or taken away, before the request is sent again. And again after a failure that may pass, and
+        when a busy account will take it in a moment. The SDK's error goes to the caller only for statuses that are
+        `answers` to it. A container may well be missing: the account is the customer's. What is sent again may have
+        been carried out already, as with the SDK's own retries.
         """
         for left in (2, 1, 0):
             try:
@@ -288,8 +292,8 @@ class CosmosDocuments:
                 # A 404 with a sub-status is not about the document: its container is gone, or a replica is behind.
                 if error.status_code in answers and not (error.status_code == 404 and error.sub_status):
                     raise
-                if left and (error.status_code in _PASSING or _behind(error)):
-                    await asyncio.sleep(_PAUSE * (3 - left))
+                if left and (pause := _pause(error, 3 - left)) is not None:
+                    await asyncio.sleep(pause)
                 elif left and self._signer is not None and error.status_code == 401:
                     await self._signer.renew(refused=True)
                 else:
@@ -318,10 +322,26 @@ def _behind(error: AzureError) -> bool:
     return getattr(error, "status_code", None) == 404 and getattr(error, "sub_status", None) == _BEHIND
 
 
+def _pause(error: cosmos.CosmosHttpResponseError, attempt: int) -> float | None:
+    """Seconds before the next attempt after a failure that may pass; None after any other."""
+    if error.status_code in _PASSING or _behind(error):
+        return _PAUSE * attempt
+    if error.status_code == 429 and (wait := _busy_for(error)) <= _BUSY:
+        return wait
+    return None
+
+
+def _busy_for(error: AzureError) -> float:
+    """Seconds after which a throttled account wants to be asked again ("Request rate too large"); 1 if it says none."""
+    told = (getattr(error, "headers", None) or {}).get("x-ms-retry-after-ms", "")
+    return int(told) / 1000 if _MILLISECONDS.fullmatch(told) else 1.0
+
+
 def _unavailable(error: AzureError) -> BulkheadError:
     status = getattr(error, "status_code", None)
     if status == 429:
-        return BulkheadError(Kind.THROTTLED, "account_throttled", "The account is busy.", retry_after=5)
+        wait = max(1, math.ceil(_busy_for(error)))
+        return BulkheadError(Kind.THROTTLED, "account_throttled", "The account is busy.", retry_after=wait)
     if status == 413:
         return BulkheadError(Kind.TOO_LARGE, "document_too_large", "The document is too large.")
     if isinstance(status, int) and 400 <= status < 500 and status not in _LATER and not _behind(error):

@@ -335,6 +335,20 @@ async def test_one_interruption_is_not_noticed(cloud: Any, service: str, drop: s
         assert journal.steps()[SERVICES.index(service)] == 2
 
 
+@pytest.mark.parametrize(("wait", "reads"), [(0.05, 3), (30, 1)])
+async def test_busy_account_is_waited_for_if_it_says_for_a_moment(cloud: Any, wait: float, reads: int) -> None:
+    deployed = cloud.deploy()
+    async with chain(cloud) as process:
+        tenant = await process.register(deployed)
+        journal = Journal(cloud, deployed, tenant)
+        busy = fault("cosmos", operation="read_item", target=deployed.cosmos_account, retry_after=wait)
+        with busy(Scene(cloud, process, deployed, tenant)):
+            error = await refused(process, tenant)
+        assert (error.kind, error.code, error.retry_after) == (Kind.THROTTLED, "account_throttled", max(1, wait))
+        assert [one["status"] for one in journal.entries() if one["operation"] == "read_item"] == [429] * reads
+        await process.invoke(tenant)
+
+
 @pytest.mark.parametrize("writes", [False, True])
 async def test_key_regenerated_while_it_is_held(cloud: Any, *, writes: bool) -> None:
     deployed = cloud.deploy()

@@ -195,6 +195,7 @@ async def test_a_key_is_renewed_twice_at_most_outside_of_the_call_that_it_is_for
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cosmos, "_PAUSE", 0)
+    monkeypatch.setattr(cosmos, "_BUSY", 0)
 
 
 def error(status: int, sub_status: int | None = None) -> Any:
@@ -227,7 +228,22 @@ async def test_what_passes_is_tried_again_twice(status: int) -> None:
     assert await answered(*[error(status)] * 3, 1) == ("account_unavailable", [])
 
 
-@pytest.mark.parametrize("status", [400, 403, 429])
+@pytest.mark.parametrize("told", [{"x-ms-retry-after-ms": "20"}, {"x-ms-retry-after-ms": "0"}])
+async def test_a_busy_account_is_tried_again_when_it_says(told: Any) -> None:
+    busy: Any = error(429, 3200)
+    busy.headers = told
+    assert await answered(busy, busy, 1) == (1, [])
+    assert await answered(*[busy] * 3, 1) == ("account_throttled", [])
+
+
+@pytest.mark.parametrize(("told", "seconds"), [("2001", 3), ("999999999", 1_000_000), ("soon", 1), ("-5", 1), ("", 1)])
+def test_how_long_a_busy_account_wants_to_be_left_alone(told: str, seconds: int) -> None:
+    busy: Any = error(429, 3200)
+    busy.headers = {"x-ms-retry-after-ms": told}
+    assert cosmos._unavailable(busy).retry_after == seconds
+
+
+@pytest.mark.parametrize("status", [400, 403])
 async def test_what_does_not_pass_is_told_at_once(status: int) -> None:
     assert (await answered(error(status), 1))[0] != 1
 
