@@ -51,7 +51,9 @@ class AccessLog:
 
         `anchors` are to be read before this is called.
         """
-        months = list(_months(since, now))[::-1]  # the oldest first, as the chains were written
+        # The newest first, so that what is written meanwhile comes where nothing is looked for any more: looking the
+        # other way would find a record, but not the one before it, if both were written as their places were passed.
+        months = list(_months(since, now))
         found: list[Flaw] = []
         heads = [head async for _, head in self._readable(Head, "head", months, found)]
         examination, count = Examination(heads, anchors), 0

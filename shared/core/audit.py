@@ -6,9 +6,11 @@ breaks the chain; a chain that is cut at its end differs from its head, and from
 """
 
 import hashlib
+from bisect import bisect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -120,8 +122,8 @@ class Flaw:
 class Examination:
     """Looks for flaws in a whole log, whose records are shown to it in any order.
 
-    It remembers of a record what the next one links to, and only until all before it have come. So in the order of
-    their ids, which is nearly that of their numbers, a log of any length takes no memory.
+    It remembers the ends of what it has seen, where others may follow. So in the order of their ids, which is nearly
+    that of their numbers, forwards or backwards, a log of any length takes no memory.
     """
 
     def __init__(self, heads: Iterable[Head], anchors: Iterable[Head]) -> None:
@@ -145,7 +147,7 @@ class Examination:
         """What shows that some of the log was changed or removed, now that all records were seen."""
         found: list[Flaw] = []
         for writer in sorted(self._chains.keys() | self._heads.keys()):
-            found += self._chain(writer).end() + self._at_head(writer)
+            found += self._chain(writer).flaws() + self._at_head(writer)
         for anchor in self._anchors:
             kept = self._pinned[anchor.writer, anchor.number]
             if kept is None:
@@ -170,43 +172,58 @@ class Examination:
         return []
 
 
+@dataclass(slots=True)
+class _Run:
+    """Records that follow each other."""
+
+    first: int
+    last: int
+    previous: str  # what the first links to
+    hash: str  # of the last
+
+
 class _Chain:
-    """One writer's records, linked as they come."""
+    """One writer's records, linked as they come: of those that follow each other, only the ends are kept."""
 
     def __init__(self, writer: str) -> None:
-        self.following = 1  # the number of the record that comes next
         self._writer = writer
-        self._previous: str | None = START  # hash of the one before that; None when it is missing
-        self._early: dict[int, tuple[bool, str, str]] = {}  # by number: whether it is whole, and both its hashes
-        self._flaws: list[Flaw] = []
+        self._runs = [_Run(0, 0, "", START)]  # ordered; the beginning is in place of a record 0
+        self._flaws: dict[tuple[int, str], Flaw] = {}
+
+    @property
+    def following(self) -> int:
+        """The number of the record that would come next."""
+        return self._runs[-1].last + 1
 
     def add(self, record: AccessRecord) -> bool:
         """Whether it is the first of its number."""
         number = record.number
-        if number < self.following or number in self._early:
-            self._flaws.append(Flaw(self._writer, number, "doubled" if number > 0 else "changed"))
+        at = bisect(self._runs, number, key=lambda run: run.first)
+        if number < 1 or number <= self._runs[at - 1].last:
+            self._flaw(number, "doubled" if number > 0 else "changed")
             return False
-        whole = record.hash == _hash(self._writer, number, record.previous_hash, record)
-        self._early[number] = whole, record.previous_hash, record.hash
-        while self.following in self._early:
-            self._link()
+        if record.hash != _hash(self._writer, number, record.previous_hash, record):
+            self._flaw(number, "changed")
+        self._runs.insert(at, _Run(number, number, record.previous_hash, record.hash))
+        self._link(at + 1)
+        self._link(at)
         return True
 
-    def end(self) -> list[Flaw]:
+    def flaws(self) -> list[Flaw]:
         """All flaws, when no record is to come any more."""
-        for number in sorted(self._early):
-            if number != self.following:
-                self._flaws.append(Flaw(self._writer, self.following, "missing"))  # and those up to `number`
-                self.following, self._previous = number, None  # the link to it cannot be checked
-            self._link()
-        return self._flaws
+        for before, _ in pairwise(self._runs):
+            self._flaw(before.last + 1, "missing")  # and those up to the next run, whose link to it cannot be checked
+        return sorted(self._flaws.values(), key=lambda flaw: flaw.number)
 
-    def _link(self) -> None:
-        whole, previous, digest = self._early.pop(self.following)
-        if not whole or self._previous not in (None, previous):
-            self._flaws.append(Flaw(self._writer, self.following, "changed"))
-        self._previous = digest
-        self.following += 1
+    def _link(self, at: int) -> None:
+        """Make one run of this and the one before, if nothing is between them."""
+        if at < len(self._runs) and (before := self._runs[at - 1]).last + 1 == (after := self._runs[at]).first:
+            if after.previous != before.hash:
+                self._flaw(after.first, "changed")
+            self._runs[at - 1 : at + 1] = [_Run(before.first, after.last, before.previous, after.hash)]
+
+    def _flaw(self, number: int, what: Literal["changed", "doubled", "missing"]) -> None:
+        self._flaws[number, what] = Flaw(self._writer, number, what)
 
 
 def _hash(writer: str, number: int, previous: str, one: Disclosure) -> str:

@@ -90,8 +90,8 @@ async def test_what_cannot_be_read_is_a_flaw_and_hides_no_other(documents: InMem
         3,
         [
             ("head_junk", 0, "unreadable"),
-            ("acc_junk", 0, "unreadable"),
             ("wri_1", 2, "unreadable"),
+            ("acc_junk", 0, "unreadable"),
             ("wri_1", 2, "missing"),
             ("wri_1", 4, "changed"),
         ],
@@ -150,6 +150,25 @@ async def test_what_is_written_while_the_log_is_read_is_no_flaw(documents: InMem
 
     count, flaws = await AccessLog(Busy()).verify([], SINCE, NOW)
     assert (count, flaws) == (5, [])
+
+
+async def test_what_is_written_at_the_turn_of_a_month_while_the_log_is_read_is_no_flaw(
+    documents: InMemoryDocuments,
+) -> None:
+    """A record gets its place when the key is asked for, and is written a moment later."""
+    _, head = fill(documents, *days(45))
+
+    class Busy(InMemoryDocuments):
+        def __init__(self) -> None:
+            vars(self).update(vars(documents))
+
+        async def query(self, query: Query) -> Any:
+            if query.where["kind"] == "record" and query.partition == "2026-03" and len(self.all(CONTAINER)) == 2:
+                fill(documents, datetime(2026, 2, 28, 23, 59, tzinfo=UTC), *days(30), after=head)
+            return await super().query(query)
+
+    count, flaws = await AccessLog(Busy()).verify([head], SINCE, NOW)
+    assert (count, flaws) == (3, [])
 
 
 async def test_a_head_put_back_while_the_log_is_read_hides_nothing_of_an_anchored_chain(
