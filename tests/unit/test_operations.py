@@ -11,6 +11,7 @@ import pytest
 from shared.adapters.waiting_messages import WaitingMessage
 from shared.operations import access_log, messages
 from shared.operations.__main__ import main
+from shared.tenants.anchors import RegistryAnchors
 from shared.tenants.registry import Registry
 from tests.fakes import CONTOSO_HR, FakeBroker, ManualClock, registry_documents, tenant_documents
 
@@ -123,6 +124,22 @@ async def test_a_log_is_read_with_a_purpose_of_its_own_after_the_anchors(capsys:
     assert await access_log.verify(application, Namespace(tenant=CONTOSO_HR.tenant_id, json=True)) == 0
     told = {"tenant_id": CONTOSO_HR.tenant_id, "records": 0, "anchors": 0, "flaws": []}
     assert json.loads(capsys.readouterr().out) == told
+
+
+async def test_what_a_forger_wrote_into_a_log_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever holds a writing key of the account chooses the writer."""
+    clock, account = ManualClock(), tenant_documents()
+    registry = Registry(registry_documents(), clock)
+    await registry.add(CONTOSO_HR.tenant())
+    month = f"{clock.now():%Y-%m}"
+    account.put("access_log", {"id": "acc_1", "kind": "record", "month": month, "writer": "\x1b[2J\x9b1A\rno flaws"})
+    application: Any = SimpleNamespace(
+        registry=registry, clock=clock, broker=FakeBroker({CONTOSO_HR.account.endpoint: account}),
+        anchors=RegistryAnchors(registry_documents()),
+    )  # fmt: skip
+    for as_json in (False, True):
+        assert await access_log.verify(application, Namespace(tenant=CONTOSO_HR.tenant_id, json=as_json)) == 1
+    assert not {letter for letter in capsys.readouterr().out if not letter.isprintable()} - {"\n"}
 
 
 @pytest.mark.parametrize(

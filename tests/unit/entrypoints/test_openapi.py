@@ -83,6 +83,14 @@ def test_an_operation_is_described_in_full(path: Any, method: Any, one: Any) -> 
     assert (("header", "Idempotency-Key") in named) == (method == "post")
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+def test_an_operation_tells_the_headers_of_its_answers(operation: Any) -> None:
+    answers = DOCUMENT["paths"][f"/{operation.route}"][operation.method.lower()]["responses"]
+    for status in operation.status:
+        assert set(answers[str(status)]["headers"]) == {"X-Request-Id", *operation.headers}
+    assert set(answers["default"]["headers"]) == {"X-Request-Id", "Retry-After"}
+
+
 def test_only_health_and_this_document_need_no_token() -> None:
     unprotected = {path for path, _, one in DESCRIBED if one.get("security") == []}
     assert unprotected == {"/health/live", "/health/ready", "/openapi.json"}

@@ -92,6 +92,14 @@ async def test_a_patch_of_whatever_there_is_comes_after_changes_of_others(stage:
     assert len({one.etag for one in patched}) == len(changes)
 
 
+async def test_a_patch_of_whatever_there_is_fails_at_once_when_the_account_does_not_answer(stage: Any) -> None:
+    made = await stage.candidate()
+    stage.documents.failures = [None, BulkheadError(Kind.UNAVAILABLE, "account_unavailable", "No.")]
+    with pytest.raises(BulkheadError) as caught:
+        await candidates.patch(stage.store, made.id, CandidatePatch(last_name="Rossi"), "*", stage.now)
+    assert caught.value.code == "account_unavailable"
+
+
 async def test_a_patch_is_checked_as_a_whole(stage: Any) -> None:
     made = await stage.candidate()
     future = msgspec.convert({"dob": "2030-01-01"}, CandidatePatch)
