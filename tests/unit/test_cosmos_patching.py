@@ -57,7 +57,7 @@ def test_what_an_operation_changes(op: str, path: str, value: Any, changed: dict
         ("set", "n", 1),
         ("set", "/", 1),
         ("set", "/_etag", 1),
-        ("move", "/n", 1),
+        ("rename", "/n", 1),
     ],
 )
 def test_what_an_operation_cannot_do(op: str, path: str, value: Any) -> None:

@@ -264,6 +264,26 @@ async def test_a_patch_is_conditional_and_atomic(container: ContainerProxy) -> N
 
 
 @pytest.mark.standin
+@pytest.mark.not_played("If-None-Match on items, reads within a batch, the patch operation move")
+async def test_what_would_be_done_without_its_condition_is_not_done(container: ContainerProxy) -> None:
+    created = await container.create_item({"id": "a", "pk": "p", "n": 1})
+    body = {"id": "a", "pk": "p", "n": 2}
+    modified: dict[str, Any] = {"etag": created["_etag"], "match_condition": MatchConditions.IfModified}
+    for call in (
+        container.read_item("a", "p", **modified),
+        container.upsert_item(body, match_condition=MatchConditions.IfMissing),
+        container.replace_item("a", body, **modified),
+        container.execute_item_batch([("upsert", (body,), {"if_none_match_etag": "*"})], "p"),
+        container.execute_item_batch([("read", ("a",))], "p"),
+        container.patch_item("a", "p", [{"op": "move", "from": "/n", "path": "/m"}]),
+    ):
+        with pytest.raises(HTTP) as error:
+            await call
+        assert status_of(error)[0] == 501
+    assert await container.read_item("a", "p") == created
+
+
+@pytest.mark.standin
 @pytest.mark.plays("cosmos", "create_item")
 async def test_throughput_is_limited_when_set(container: ContainerProxy, cloud: Any) -> None:
     # learn.microsoft.com/azure/cosmos-db/nosql/troubleshoot-request-rate-too-large: 429, 3200, x-ms-retry-after-ms.

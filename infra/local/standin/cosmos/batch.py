@@ -4,7 +4,7 @@ Source: learn.microsoft.com/azure/cosmos-db/nosql/transactional-batch: the answe
 when one fails the answer's status is 207, the failed one has its own status and the others 424, nothing is kept.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,16 +19,17 @@ _FAILED_DEPENDENCY = 424
 
 
 class _Operation(msgspec.Struct, rename="camel"):
-    operation_type: documents.Change
+    operation_type: documents.Change | Literal["Read"]
     id: str = ""
     if_match: str | None = None
+    if_none_match: str | None = None
     resource_body: dict[str, Any] = {}
 
 
 def run_batch(container: Container, key: PartitionKey, raw: bytes) -> tuple[int, list[dict[str, Any]], float]:
     """Carry out a batch: 200 or 207, a result for each operation, the charge in RU.
 
-    Raises CosmosError 400 or 413 when the request as a whole is wrong.
+    Raises CosmosError 400 or 413 when the request as a whole is wrong, 501 for an operation that is not played.
     """
     operations = _parse(raw)
     results: list[dict[str, Any]] = []
@@ -37,6 +38,8 @@ def run_batch(container: Container, key: PartitionKey, raw: bytes) -> tuple[int,
             for operation in operations:
                 results.append(_run(container, key, operation))  # noqa: PERF401 - their number tells which one fails
     except CosmosError as failed:
+        if failed.status == 501:
+            raise
         failed_at = len(results)
         results = [{"statusCode": _FAILED_DEPENDENCY, "requestCharge": 0} for _ in operations]
         results[failed_at] = {"statusCode": failed.status, "requestCharge": 1}
@@ -62,6 +65,8 @@ def _parse(raw: bytes) -> list[_Operation]:
 
 def _run(container: Container, key: PartitionKey, operation: _Operation) -> dict[str, Any]:
     kind = operation.operation_type
+    if kind == "Read" or operation.if_none_match is not None:
+        raise errors.not_implemented("reads and ifNoneMatch within a batch")
     status, item = documents.change(container, key, kind, operation.id, operation.resource_body, operation.if_match)
     result = {"statusCode": status, "requestCharge": write_charge(len(item.text))}
     return result if kind == "Delete" else {**result, "eTag": item.etag, "resourceBody": item.body}

@@ -18,7 +18,7 @@ _MAX_OPERATIONS = 10
 
 
 class _Operation(msgspec.Struct):
-    op: Literal["add", "set", "replace", "remove", "incr"]
+    op: Literal["add", "set", "replace", "remove", "incr", "move"]
     path: str
     value: Any = None
 
@@ -29,7 +29,7 @@ class _Patch(msgspec.Struct):
 
 
 def apply_patch(body: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
-    """The patched copy of `body`. Raises CosmosError 400 for a bad operation, 412 when the condition does not hold."""
+    """The patched copy of `body`. Raises CosmosError 400 or 501 for an operation, 412 for the condition."""
     try:
         patch = msgspec.convert(request, _Patch)
     except msgspec.ValidationError as error:
@@ -48,6 +48,8 @@ def apply_patch(body: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]
 
 def _apply(body: dict[str, Any], operation: _Operation) -> None:
     op, path, value = operation.op, operation.path, operation.value
+    if op == "move":
+        raise errors.not_implemented("the patch operation move")
     parent, key, there = _locate(body, path)
     is_list = isinstance(parent, list)
     if there is UNSET and (op in ("replace", "remove") or (is_list and (op != "add" or key > len(parent)))):

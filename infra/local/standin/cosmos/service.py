@@ -79,6 +79,8 @@ class CosmosService:
                 request = Request(call, link, account, self._store)
                 self._gate.admit(request, operation.action)
                 if link.resource_type == "docs":
+                    if "if-none-match" in call.headers:
+                        raise errors.not_implemented("If-None-Match on items")
                     request.container.throughput.check()
                 return operation.carry_out(request)
             except CosmosError as refused:
