@@ -144,6 +144,37 @@ async def test_an_item_of_more_than_two_megabytes_is_refused(container: Containe
     assert error.value.message.startswith("(RequestEntityTooLarge)")
 
 
+@pytest.mark.plays("cosmos", "create_item read_item")
+async def test_limits_of_an_items_values(container: ContainerProxy) -> None:
+    # learn.microsoft.com/azure/cosmos-db/concepts-limits, per-item limits: partition key 2,048 bytes, TTL 2147483647.
+    longest = "é" * 1024
+    await container.create_item({"id": "a", "pk": longest, "ttl": 2**31 - 1})
+    assert (await container.read_item("a", longest))["pk"] == longest
+    for body in ({"id": "b", "pk": longest + "x"}, {"id": "b", "pk": "p", "ttl": 2**31}):
+        with pytest.raises(HTTP) as error:
+            await container.create_item(body)
+        assert status_of(error)[0] == 400
+
+
+@pytest.mark.standin
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 10**20])
+@pytest.mark.not_played("numbers in items beyond the exact integers of IEEE 754 binary64, Azure's limit for them")
+async def test_no_number_is_kept_more_exactly_than_on_azure(container: ContainerProxy, number: int) -> None:
+    await container.create_item({"id": "exact", "pk": "p", "deep": [{"n": 2**53}]})
+    with pytest.raises(HTTP) as error:
+        await container.create_item({"id": "inexact", "pk": "p", "deep": [{"n": number}]})
+    assert status_of(error)[0] == 501
+
+
+@pytest.mark.parametrize("default_ttl", [0, -2, 2**31])
+@pytest.mark.plays("cosmos", "create_collection")
+async def test_a_default_time_to_live_is_positive_or_never(make_container: Any, default_ttl: int) -> None:
+    # learn.microsoft.com/azure/cosmos-db/time-to-live, on a container: none, -1, or a nonzero positive number.
+    with pytest.raises(HTTP) as error:
+        await make_container(default_ttl=default_ttl)
+    assert status_of(error)[0] == 400
+
+
 @pytest.mark.plays("cosmos", "create_item delete_item query read_item")
 async def test_charges_rise_with_size(container: ContainerProxy) -> None:
     # learn.microsoft.com/azure/cosmos-db/request-units: 1 RU to read 1 KB, about 10 RU for 100 KB.

@@ -4,6 +4,7 @@ Sources: learn.microsoft.com/rest/api/cosmos-db/documents (create, get, replace,
 .../azure/cosmos-db/concepts-limits (2 MB per item, id of 1,023 bytes), .../unique-keys.
 """
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -11,10 +12,12 @@ import msgspec
 from infra.local.standin.cosmos import errors
 from infra.local.standin.cosmos.partitions import PartitionKey, mismatch
 from infra.local.standin.cosmos.patching import SYSTEM_PROPERTIES, apply_patch
-from infra.local.standin.cosmos.store import Container, Item, to_json
+from infra.local.standin.cosmos.store import Container, Item, check_ttl, to_json
 
 MAX_SIZE = 2 * 1024 * 1024  # bytes of an item, and of a request
 _MAX_ID = 1023  # bytes
+_LARGEST_EXACT = 2**53
+_LONG_NUMBER = re.compile(rb"\d{16}")
 type Change = Literal["Create", "Upsert", "Replace", "Patch", "Delete"]  # as batches name them
 
 
@@ -81,14 +84,19 @@ def checked_id(body: dict[str, Any]) -> str:
 
 def _checked(container: Container, key: PartitionKey, body: dict[str, Any]) -> dict[str, Any]:
     checked_id(body)
-    ttl = body.get("ttl")
-    if ttl is not None and (not isinstance(ttl, int) or isinstance(ttl, bool) or (ttl < 1 and ttl != -1)):
-        raise errors.bad_request(
-            f"The input ttl '{ttl}' is invalid. Ensure to provide a nonzero positive integer or -1."
-        )
+    check_ttl(body.get("ttl"))
     if container.partition_key.of_item(body) != key:
         raise mismatch()
     own = {name: value for name, value in body.items() if name not in SYSTEM_PROPERTIES}
-    if len(to_json(own)) > MAX_SIZE:
+    text = to_json(own)
+    if len(text) > MAX_SIZE:
         raise errors.too_large()
+    if _LONG_NUMBER.search(text) and _has_inexact(own):
+        raise errors.not_implemented("numbers beyond the exact integers of IEEE 754 binary64")
     return own
+
+
+def _has_inexact(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_inexact, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and abs(value) > _LARGEST_EXACT

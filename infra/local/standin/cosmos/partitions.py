@@ -15,6 +15,7 @@ import msgspec
 
 from infra.local.standin.cosmos.errors import CosmosError, bad_request, not_implemented
 
+_MAX_BYTES = 2048  # of a value: learn.microsoft.com/azure/cosmos-db/concepts-limits
 _MIDDLE = "1F" + "FF" * 15  # where a container of two physical partitions is divided
 RANGES = (("", _MIDDLE), (_MIDDLE, "FF"))
 """Each physical partition's effective partition keys (hexadecimal), upper bound exclusive. Its id is its index."""
@@ -39,7 +40,7 @@ class PartitionKeyDefinition:
         self._steps = [step.strip('"') for step in paths[0][1:].split("/")]
 
     def of_item(self, body: Mapping[str, Any]) -> PartitionKey:
-        """The key of an item. Raises CosmosError 400 when its value is an array or an object."""
+        """The key of an item. Raises CosmosError 400 when its value is an array, an object or too long."""
         return _key(value_at(body, self._steps, {}))
 
     def of_header(self, header: str) -> PartitionKey:
@@ -71,6 +72,8 @@ def mismatch() -> CosmosError:
 def _key(value: Any) -> PartitionKey:
     if isinstance(value, dict | list) and value != {}:
         raise mismatch()
+    if isinstance(value, str) and len(value.encode()) > _MAX_BYTES:
+        raise bad_request(f"The partition key value is too long: at most {_MAX_BYTES} bytes.")
     if isinstance(value, int) and not isinstance(value, bool):
         value = float(value)  # 1 and 1.0 are one number in JSON
     return _placed(json.dumps(value))

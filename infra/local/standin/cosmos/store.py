@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.local.standin.cosmos.errors import bad_request
 from infra.local.standin.cosmos.partitions import RANGES, PartitionKey, PartitionKeyDefinition, value_at
 from infra.local.standin.cosmos.throughput import Throughput
 from infra.local.standin.wire import World
@@ -19,6 +20,7 @@ from infra.local.standin.wire import World
 _DATABASES = "cosmos/databases"
 _CONTAINERS = "cosmos/containers"
 _ITEMS = "cosmos/items"
+_LONGEST_TTL = 2**31 - 1  # seconds: learn.microsoft.com/azure/cosmos-db/concepts-limits
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,6 +47,13 @@ class Item:
 def to_json(value: Any) -> bytes:
     """Compact JSON in UTF-8, as the service sends it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def check_ttl(ttl: Any) -> None:
+    """Raise CosmosError 400 for what is no time to live, of an item or as a container's default."""
+    known = type(ttl) is int and (ttl == -1 or 1 <= ttl <= _LONGEST_TTL)
+    if ttl is not None and not known:
+        raise bad_request(f"The input ttl '{ttl}' is invalid. Ensure to provide a nonzero positive integer or -1.")
 
 
 class Container:
@@ -207,6 +216,7 @@ class Store:
 
     def add_container(self, account: str, database: Database, definition: dict[str, Any]) -> Container:
         """Create a container; the caller has checked that the id is free. Raises CosmosError for a bad definition."""
+        check_ttl(definition.get("defaultTtl"))
         database_id, database_rid = database.properties["id"], database.properties["_rid"]
         raw = bytearray(_decode(database_rid) + secrets.token_bytes(4))
         raw[4] |= 0x80  # the mark of a container's id
