@@ -92,16 +92,14 @@ class Listener:
 
     async def _serve(self, receiver: ServiceBusReceiver) -> None:
         """Process what comes over one link; a session until it is idle."""
-        options = self._options
         if not self._sessions:
             while not self._stopping:
                 await self._receive(receiver, _WAIT)
             return
-        # a session whose lock will not be renewed any longer is given up between two messages rather than within one
-        end = time.monotonic() + options.max_auto_lock_renewal_duration
+        # once its lock is renewed no longer a session goes on, as on Azure, until it is lost, be it within a message
         async with self._kept(receiver, [receiver.session]):
-            while not self._stopping and time.monotonic() < end:
-                if not await self._receive(receiver, options.session_idle_timeout):
+            while not self._stopping:
+                if not await self._receive(receiver, self._options.session_idle_timeout):
                     return
 
     async def _receive(self, receiver: ServiceBusReceiver, wait: float) -> bool:

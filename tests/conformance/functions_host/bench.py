@@ -29,7 +29,8 @@ PROJECT = Path(__file__).parents[3]
 PATIENCE = 10.0  # seconds for something to happen
 QUEUES = ("plain", "stumbles", "crowd", "long", "slow", "many", "overlong", "fatal", "unserved")
 SHORT_LOCKS = ("long", "overlong", "fatal")
-ON_DEMAND = ("slow", "overlong", "fatal")  # functions that are disabled unless a test starts a host of its own
+SESSIONS = ("sessions", "lasting")  # queues that require them
+ON_DEMAND = ("slow", "overlong", "fatal", "lasting")  # disabled unless a test starts a host of its own
 
 
 def wait_for[T](look: Callable[[], T]) -> T:
@@ -107,14 +108,15 @@ class Bench:
                 lock_duration=0.6 if name in SHORT_LOCKS else 60,
                 max_delivery_count=1 if name == "overlong" else 10,
             )
-        self.bus.create_queue("sessions", requires_session=True)
+        for name in SESSIONS:
+            self.bus.create_queue(name, requires_session=True, lock_duration=1.5 if name == "lasting" else 60)
         await self.bus.start()
         self.client = ServiceBusClient.from_connection_string(self.bus.connection_string)
         await self.open_senders()
 
     async def open_senders(self) -> None:
         await self._close_senders()
-        self.senders = {name: self.client.get_queue_sender(name) for name in (*QUEUES, "sessions")}
+        self.senders = {name: self.client.get_queue_sender(name) for name in (*QUEUES, *SESSIONS)}
 
     def send(self, queue: str, *messages: ServiceBusMessage) -> None:
         self.run(self.senders[queue].send_messages(list(messages)))

@@ -14,9 +14,9 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 
 from infra.local.host.supervisor import HostProcess, Supervisor
-from tests.conformance.functions_host.bench import QUEUES, Bench, free_port, wait_for
+from tests.conformance.functions_host.bench import QUEUES, SESSIONS, Bench, free_port, wait_for
 
-SERVED = ("overlong", "fatal")  # by the host of its own
+SERVED = ("overlong", "fatal", "lasting")  # by the host of its own
 
 
 def test_a_message_with_its_metadata(bench: Bench) -> None:
@@ -82,7 +82,7 @@ def hasty(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ho
     options = json.loads((bench.app / "host.json").read_text())
     options["extensions"]["serviceBus"]["maxAutoLockRenewalDuration"] = "00:00:00.5"
     (folder / "app" / "host.json").write_text(json.dumps(options))
-    off = {f"AzureWebJobs.{name}.Disabled": str(name not in SERVED) for name in (*QUEUES, "sessions")}
+    off = {f"AzureWebJobs.{name}.Disabled": str(name not in SERVED) for name in (*QUEUES, *SESSIONS)}
 
     async def start() -> Supervisor:
         supervisor = Supervisor(drain_seconds=1)
@@ -101,6 +101,13 @@ def test_a_lock_is_not_renewed_for_ever(bench: Bench, hasty: HostProcess) -> Non
     wait_for(lambda: "Function 'overlong': a message could not be settled" in hasty.log_path.read_text())
     assert len(bench.journal("renew_lock", "overlong")) == 1
     assert bench.journal("complete", "overlong") == []
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_session_is_not_renewed_for_ever_and_lost_within_a_message(bench: Bench) -> None:
+    # SessionReceiverManager.cs, RenewSessionLock: after maxAutoLockRenewalDuration renewals end, receiving goes on
+    bench.send("lasting", *(ServiceBusMessage("x", session_id="s") for _ in range(6)))
+    wait_for(lambda: bench.records("lasting", delivery_count=2))
 
 
 def test_a_crash_in_the_middle_of_a_message(bench: Bench, hasty: HostProcess) -> None:

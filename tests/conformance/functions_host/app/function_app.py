@@ -187,6 +187,12 @@ async def sessions(message: func.ServiceBusMessage) -> None:
     record("session ends", session=message.session_id, body=message.get_body().decode())
 
 
+@app.service_bus_queue_trigger(arg_name="message", queue_name="lasting", connection="Bus", is_sessions_enabled=True)
+async def lasting(message: func.ServiceBusMessage) -> None:
+    await asyncio.sleep(0.4)
+    record("lasting", delivery_count=message.delivery_count)
+
+
 @app.service_bus_queue_trigger(arg_name="message", queue_name="overlong", connection="Bus")
 async def overlong(message: func.ServiceBusMessage) -> None:
     await asyncio.sleep(1.2)
