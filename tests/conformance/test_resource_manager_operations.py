@@ -135,12 +135,12 @@ async def test_what_is_not_there(cloud: Any, http: aiohttp.ClientSession, changi
     subscription = f"/subscriptions/{changing.subscription_id}"
     grant(cloud, changing.object_id, authorization.READER, subscription)
     # Source: learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-not-found
-    for path, code in (
-        (f"{group}/providers/Microsoft.DocumentDB/databaseAccounts/none", "ResourceNotFound"),
-        (f"{group}/providers/Microsoft.Solutions/applications/none", "ResourceNotFound"),
+    for path, version in (
+        (f"{group}/providers/Microsoft.DocumentDB/databaseAccounts/none", ACCOUNTS),
+        (f"{group}/providers/Microsoft.Solutions/applications/none", SOLUTIONS),
     ):
-        status, body, _ = await send(http, token, "GET", path)
-        assert (status, body["error"]["code"]) == (404, code)
+        status, body, _ = await send(http, token, "GET", path, version)
+        assert (status, body["error"]["code"]) == (404, "ResourceNotFound")
 
 
 @pytest.mark.plays("resource_manager", "get_account get_subscription")
@@ -149,10 +149,19 @@ async def test_requests_that_name_nothing(
 ) -> None:
     # As documented at learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors.
     token = (await daemon.get_token(SCOPE)).token
-    status, body, _ = await send(http, token, "GET", f"/subscriptions/{uuid.uuid4()}")
+    status, body, _ = await send(http, token, "GET", f"/subscriptions/{uuid.uuid4()}", RESOURCES)
     assert (status, body["error"]["code"]) == (404, "SubscriptionNotFound")
     async with http.get(ARM + tenant.account_id, headers={"Authorization": f"Bearer {token}"}) as answer:
         assert (answer.status, (await answer.json())["error"]["code"]) == (400, "MissingApiVersionParameter")
+
+
+@pytest.mark.standin
+@pytest.mark.not_played("other api-versions than those that Bulkhead and its SDKs send")
+async def test_another_version_than_bulkheads(cloud: Any, http: aiohttp.ClientSession, tenant: Any) -> None:
+    assignment = f"{tenant.account_id}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
+    for path in (tenant.account_id, tenant.application_id, assignment, f"/subscriptions/{tenant.subscription_id}"):
+        status, _, _ = await send(http, token_of(cloud, tenant), "GET", path, version="2024-11-16")
+        assert status == 501
 
 
 @pytest.mark.plays("resource_manager", "get_application list_accounts")

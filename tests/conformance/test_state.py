@@ -87,8 +87,8 @@ class Client:
         url = f"{publisher.VAULT.url}/secrets/{name}?api-version=2025-07-01"
         return await self._send(method, url, {"Authorization": self._vault}, body)
 
-    async def arm(self, method: str, path: str, body: Any = None) -> Any:
-        url = f"{ARM}{path}?api-version=2022-04-01"
+    async def arm(self, method: str, path: str, body: Any = None, version: str = "2022-04-01") -> Any:
+        url = f"{ARM}{path}?api-version={version}"
         return await self._send(method, url, {"Authorization": self._arm}, body)
 
     async def item(self, method: str, item_id: str, body: Any = None) -> Any:
@@ -102,7 +102,8 @@ class Client:
             answer.raise_for_status()
 
     async def secondary_key(self) -> str:
-        return str((await self.arm("POST", f"{self._prepared.account_id}/listKeys"))["secondaryMasterKey"])
+        keys = await self.arm("POST", f"{self._prepared.account_id}/listKeys", version="2024-11-15")
+        return str(keys["secondaryMasterKey"])
 
     async def _send(self, method: str, url: str, headers: dict[str, str], body: Any) -> Any:
         async with self._session.request(method, url, headers=headers, json=body, proxy=self._proxy) as answer:

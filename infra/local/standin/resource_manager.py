@@ -31,6 +31,13 @@ _LOCATION = rf"(?P<id>{_SUBSCRIPTION}/providers/Microsoft\.DocumentDB/locations/
 _SCOPE = rf"(?P<scope>{_SUBSCRIPTION}(?:/.*?)?)"
 _ROLE = rf"(?P<id>{_SCOPE}/providers/Microsoft\.Authorization/roleAssignments/(?P<assignment>[^/]+))"
 _DOCUMENTDB = "Microsoft.DocumentDB/databaseAccounts"
+# The versions by provider that Bulkhead and its SDKs send. What a version does not know Azure refuses or leaves out.
+_VERSIONS = {
+    "microsoft.resources": ("2022-12-01",),
+    "microsoft.solutions": ("2021-07-01",),
+    "microsoft.documentdb": ("2024-11-15", "2026-03-15"),
+    "microsoft.authorization": ("2022-04-01",),
+}
 
 
 type _Act = Callable[[ArmRequest], Answer]
@@ -147,6 +154,11 @@ class ResourceManager:
                 "MissingApiVersionParameter",
                 "The api-version query parameter (?api-version=) is required for all requests.",
             )
+        _, _, below = call.path.lower().rpartition("/providers/")
+        versions = _VERSIONS.get(below.partition("/")[0], _VERSIONS["microsoft.resources"])
+        if call.query["api-version"] not in versions:
+            text = f"The stand-in for Azure plays this in api-version {' and '.join(versions)} only."
+            raise ArmError(501, "NotImplemented", text)
         subscription = self._resources.subscription(parts["subscription"])
         if subscription is None:
             text = f"The subscription '{parts['subscription']}' could not be found."
