@@ -352,6 +352,16 @@ def launched(state: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, A
         process.wait()
 
 
+def test_a_second_one_leaves_the_first_and_its_state_alone(tmp_path: Path) -> None:
+    with launched(tmp_path) as (first, endpoints):
+        command = [sys.executable, "-m", "infra.local.standin", "--state", str(tmp_path)]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+        assert (second.returncode, second.stderr.count("\n")) == (1, 1)
+        assert f"'{tmp_path}' already" in second.stderr
+        assert first.poll() is None
+        assert json.loads((tmp_path / "standin.json").read_text()) == endpoints
+
+
 def ask(url: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     with urllib.request.urlopen(urllib.request.Request(url, data)) as answer:  # noqa: S310 - loopback

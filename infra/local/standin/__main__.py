@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import fcntl
 from pathlib import Path
 
 from infra.local.standin.stand_in import READY_FILE, run
@@ -26,7 +27,13 @@ def main() -> None:
     )
     parser.add_argument("--parent", type=int, metavar="PID", help="process that started this one; it ends with it")
     options = parser.parse_args()
-    asyncio.run(run(options.state, options.base_port, options.parent))
+    options.state.mkdir(parents=True, exist_ok=True)
+    with (options.state / "standin.lock").open("w") as held:  # two would each write what the other does not know of
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            parser.exit(1, f"A stand-in is running with the state directory '{options.state}' already.\n")
+        asyncio.run(run(options.state, options.base_port, options.parent))
 
 
 if __name__ == "__main__":
