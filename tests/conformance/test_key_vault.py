@@ -164,6 +164,18 @@ async def test_value_too_long(vault: SecretClient, value: str) -> None:
     assert (caught.value.status_code, caught.value.error.code) == (400, "BadParameter")
 
 
+@pytest.mark.parametrize("properties", [{"tags": {f"t{n}": "" for n in range(16)}}, {"content_type": "x" * 256}])
+@pytest.mark.plays("key_vault", "set_secret")
+async def test_properties_too_long(vault: SecretClient, properties: dict[str, Any]) -> None:
+    # learn.microsoft.com/azure/key-vault/secrets/about-secrets: 15 tags, 255 characters of contentType; how it refuses:
+    # github.com/hashicorp/terraform-provider-azurerm/issues/16780.
+    with pytest.raises(HttpResponseError) as error:
+        await vault.set_secret(new_name(), "value", **properties)
+    assert error.value.status_code == 400
+    assert error.value.error is not None
+    assert error.value.error.code == "BadParameter"
+
+
 @pytest.mark.plays("key_vault", "set_secret")
 async def test_invalid_name(vault: SecretClient) -> None:
     # learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates: 0-9, a-z, A-Z and - in names.

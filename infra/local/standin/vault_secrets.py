@@ -16,6 +16,8 @@ from infra.local.standin.wire import Answer, Call, World
 
 LARGEST_VALUE = 25 * 1024  # bytes
 RECOVERABLE_DAYS = 90
+_MOST_TAGS = 15
+_LONGEST_TYPE = 255  # characters
 _PAGE = 25
 _CODES = {400: "BadParameter", 401: "Unauthorized", 403: "Forbidden", 404: "SecretNotFound", 409: "Conflict",
           429: "Throttled", 500: "InternalServerError", 501: "NotImplemented", 503: "ServiceUnavailable"}  # fmt: skip
@@ -166,9 +168,12 @@ class SecretOperations:
 
 def _read(call: Call) -> _Body:
     try:
-        return msgspec.json.decode(call.body or b"null", type=_Body)
+        body = msgspec.json.decode(call.body or b"null", type=_Body)
     except msgspec.DecodeError as error:
         raise Refused(400, f"The request body is not valid: {error}") from None
+    if len(body.tags or ()) > _MOST_TAGS or len(body.content_type or "") > _LONGEST_TYPE:
+        raise Refused(400, "Property has invalid value")
+    return body
 
 
 def _apply(body: _Body, version: SecretVersion) -> None:
