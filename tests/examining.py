@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from shared.core.audit import AccessRecord, Examination, Flaw, Head
+from shared.core.audit import AccessRecord, Head
+from shared.core.examination import Examination, Flaw
 
 
 def verify(records: Iterable[AccessRecord], heads: Iterable[Head], anchors: Iterable[Head]) -> list[Flaw]:

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import msgspec
 
 from shared.access.documents import Document, Documents, Json, Query
-from shared.core.audit import AccessRecord, Disclosure, Examination, Flaw, Head
+from shared.core.audit import AccessRecord, Disclosure, Head
 from shared.core.errors import BulkheadError, Kind
+from shared.core.examination import Examination, Flaw
 
 CONTAINER = "access_log"
 _PAGE = 100

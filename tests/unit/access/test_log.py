@@ -7,8 +7,9 @@ import pytest
 
 from shared.access.documents import Query
 from shared.access.log import CONTAINER, AccessLog, head_document, record_document
-from shared.core.audit import START, Flaw, Head, chain, disclosure
+from shared.core.audit import START, Head, chain, disclosure
 from shared.core.errors import BulkheadError, Kind
+from shared.core.examination import Flaw
 from shared.core.ids import LeaseId, TenantId, new_id
 from shared.core.lease import Purpose
 from tests.fakes import InMemoryDocuments, tenant_documents

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.core.audit import START, AccessRecord, Disclosure, Examination, Flaw, Head, chain, disclosure
+from shared.core.audit import START, AccessRecord, Disclosure, Head, chain, disclosure
+from shared.core.examination import Examination, Flaw
 from shared.core.ids import LeaseId, TenantId
 from shared.core.lease import Purpose
 from tests.examining import verify
