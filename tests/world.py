@@ -11,6 +11,7 @@ import azure.functions as func
 from azure.functions.servicebus import ServiceBusMessage
 
 from shared.entrypoints import http_candidates, http_public, http_reports, http_tenants, http_unknown, jobs
+from shared.entrypoints.serving import OPERATIONS
 from shared.settings import Settings
 from shared.tenants.anchors import RegistryAnchors
 from shared.tenants.life_cycle import LifeCycle
@@ -77,6 +78,14 @@ def _routes() -> list[tuple[str, re.Pattern[str], Any]]:
 
 
 ROUTES = _routes()
+
+
+def _hold_to_document(function: str, answered: "Response") -> None:
+    """No answer has a header that the OpenAPI document does not tell."""
+    for operation in OPERATIONS:
+        if operation.name == function and answered.status in operation.status:
+            told = {"x-request-id", "cache-control", "content-type", *(name.lower() for name in operation.headers)}
+            assert {name.lower() for name in dict(answered.headers)} <= told, function
 
 
 class Response:
@@ -167,7 +176,9 @@ class World:
                     method, f"https://bulkhead.example/api/{path}", headers=sent, params=params,
                     route_params={name: unquote(value) for name, value in found.groupdict().items()}, body=content,
                 )  # fmt: skip
-                return Response(await function(request))
+                answered = Response(await function(request))
+                _hold_to_document(function._function.get_function_name(), answered)
+                return answered
         raise LookupError(f"no route {method} {route}")
 
     async def deliver(self, function: str, body: bytes | str, **properties: Any) -> None:

@@ -20,7 +20,7 @@ async def health_live(_: func.HttpRequest) -> Answer:
     return answer({"status": "ok"})
 
 
-@api.public("GET", "health/ready", status=(200, 503))
+@api.public("GET", "health/ready", status=(200, 503), headers=("Retry-After",))
 async def health_ready(_: func.HttpRequest) -> Answer:
     """Tell whether requests can be served: the registry answers."""
     application = app()

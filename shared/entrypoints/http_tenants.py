@@ -60,7 +60,7 @@ async def put_signing_keys(call: TenantCall) -> Answer:
     )
 
 
-@tenant_api.tenant("POST", "tenant/lock", Action.TENANT_WRITE, result=TenantView, headers=("ETag",))
+@tenant_api.tenant("POST", "tenant/lock", Action.TENANT_WRITE, result=TenantView, headers=("ETag",), once=False)
 async def lock_own_tenant(call: TenantCall) -> Answer:
     """Lock the tenant: an emergency brake that only the publisher's staff can release."""
     return _changed(call, "lock", await call.app.tenant_settings.set_status(call.tenant.id, "locked", call.now))

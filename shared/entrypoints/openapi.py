@@ -80,7 +80,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         parameters.append({"name": name, "in": "query", "required": False, "schema": schema})
     if operation.audience == "tenant":
         parameters.append(_TENANT)
-    if operation.method == "POST":
+    if operation.once:
         parameters.append(_IDEMPOTENCY_KEY)
     if operation.method in ("PUT", "PATCH"):
         parameters.append(_IF_MATCH)

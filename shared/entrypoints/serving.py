@@ -121,7 +121,8 @@ class Operation:
     result: Any
     status: tuple[int, ...]  # of success, and of other answers that are no problem documents
     query: tuple[str, ...]
-    headers: tuple[str, ...]  # of success, beside those of every answer
+    headers: tuple[str, ...]  # of those, beside that of every answer
+    once: bool  # whether it takes Idempotency-Key
 
 
 OPERATIONS: list[Operation] = []
@@ -144,8 +145,12 @@ class Api:
         status: int | tuple[int, ...] = 200,
         query: tuple[str, ...] = (),
         headers: tuple[str, ...] = (),
+        once: bool = True,
     ) -> Callable[[Callable[[TenantCall], Awaitable[Answer]]], Any]:
-        """An endpoint for a tenant's own callers; the tenant is that of the token's directory."""
+        """An endpoint for a tenant's own callers; the tenant is that of the token's directory.
+
+        `once` is False for a POST that takes no Idempotency-Key.
+        """
 
         async def call(request: func.HttpRequest, request_id: RequestId) -> TenantCall:
             application = app()
@@ -154,7 +159,7 @@ class Api:
             tenant = await _tenant(application, caller, request)
             return TenantCall(application, action, caller, request, request_id, application.clock.now(), tenant)
 
-        return self._endpoint(method, route, call, "tenant", action, body, result, status, query, headers)
+        return self._endpoint(method, route, call, "tenant", action, body, result, status, query, headers, once=once)
 
     def publisher(
         self,
@@ -180,14 +185,14 @@ class Api:
         return self._endpoint(method, route, call, "publisher", action, body, result, status, query, headers)
 
     def public(
-        self, method: Method, route: str, *, status: int | tuple[int, ...] = 200
+        self, method: Method, route: str, *, status: int | tuple[int, ...] = 200, headers: tuple[str, ...] = ()
     ) -> Callable[[Callable[[func.HttpRequest], Awaitable[Answer]]], Any]:
         """An endpoint without a token: health and the API's description."""
 
         async def call(request: func.HttpRequest, request_id: RequestId) -> func.HttpRequest:  # noqa: ARG001
             return request
 
-        return self._endpoint(method, route, call, "public", None, None, None, status, (), ())
+        return self._endpoint(method, route, call, "public", None, None, None, status, (), headers)
 
     def _endpoint(
         self,
@@ -201,14 +206,19 @@ class Api:
         status: int | tuple[int, ...],
         query: tuple[str, ...],
         headers: tuple[str, ...],
+        *,
+        once: bool = True,
     ) -> Callable[[Callable[[Any], Awaitable[Answer]]], Any]:
         def register(handler: Callable[[Any], Awaitable[Answer]]) -> Any:
             name = handler.__name__
             summary = (handler.__doc__ or "").strip().partition("\n")[0]
             statuses = status if isinstance(status, tuple) else (status,)
             OPERATIONS.append(
-                Operation(method, route, name, summary, audience, action, body, result, statuses, query, headers)
-            )
+                Operation(
+                    method, route, name, summary, audience, action, body, result, statuses, query, headers,
+                    once and method == "POST",
+                )
+            )  # fmt: skip
 
             async def main(req: func.HttpRequest) -> func.HttpResponse:
                 async def work(request_id: RequestId) -> Answer:
